@@ -1,0 +1,30 @@
+# make bench and make bench-full; nothing of it is built or run otherwise.
+
+bench_programs = \
+	bench/limit \
+	bench/load \
+	bench/origin
+
+EXTRA_PROGRAMS += $(bench_programs)
+
+bench_limit_SOURCES = bench/limit.c bench/common.c bench/common.h
+bench_limit_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBEV_CFLAGS)
+bench_limit_LDADD = $(CURL_LIBS) $(LIBEV_LIBS)
+
+bench_load_SOURCES = bench/load.c bench/common.c bench/common.h
+
+bench_origin_SOURCES = bench/origin.c bench/common.c bench/common.h
+
+EXTRA_DIST += bench/run
+
+CLEANFILES += $(bench_programs) bench/results/*.json
+
+bench_run = $(srcdir)/bench/run --server src/fetchpool --programs bench --results bench/results
+
+.PHONY: bench bench-full
+
+bench: src/fetchpool $(bench_programs)
+	$(bench_run) $(BENCH_FLAGS)
+
+bench-full: src/fetchpool $(bench_programs)
+	$(bench_run) --full $(BENCH_FLAGS)

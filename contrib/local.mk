@@ -1,0 +1,4 @@
+EXTRA_DIST += \
+	contrib/bash-completion/fetchpool \
+	contrib/fetchpool.conf \
+	contrib/systemd/fetchpool.service

@@ -1,0 +1,204 @@
+/*
+ * The front door: who is let in (Host, Origin, token), what is taken (route, query, type of the body), and the start and
+ * the end. See api.h.
+ */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "api/api.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/codec.h"
+#include "api/front.h"
+#include "api/guard.h"
+#include "api/query.h"
+#include "api/routes.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+/* ---- for the handlers */
+
+void
+front_send_json(struct http_request *request, struct http_reply *reply, struct buffer *json)
+{
+	if (http_param(request, "pretty") != NULL)
+		codec_indent(json);
+	buffer_append_char(json, '\n');
+	reply->kind = HTTP_BODY_BUFFER;
+	reply->buffer = *json;
+	*json = (struct buffer){0};
+	http_reply_header(reply, "Content-Type", "application/json");
+	http_reply_header(reply, "Cache-Control", "no-store");
+	http_send(request, reply);
+}
+
+void
+front_refuse(struct http_request *request, int status, const char *code, const char *format, ...)
+{
+	struct problem problem = {0};
+	char detail[sizeof problem.detail];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(detail, sizeof detail, format, args);
+	va_end(args);
+	problem_set(&problem, status, code, NULL, "%s", detail);
+	http_send_problem(request, &problem, "");
+}
+
+/* ---- admission */
+
+static int
+check_guards(struct http_request *request, struct problem *problem)
+{
+	const struct config_list *names = &api_of(request)->config->server_name;
+	const char *host = http_header(request, "Host"), *origin = http_header(request, "Origin");
+
+	if (host != NULL && !guard_host_allowed(host, names->items, names->count))
+		return problem_set(problem, 403, "forbidden_host", NULL,
+			"the Host \"%.100s\" is neither an address, localhost nor a --server-name", host);
+	if (origin != NULL && !guard_origin_allowed(origin, host == NULL ? "" : host))
+		return problem_set(problem, 403, "forbidden_origin", NULL,
+			"the Origin \"%.100s\" is not this server's own: web pages may not call it", origin);
+	return 0;
+}
+
+static int
+check_token(struct http_request *request, struct problem *problem)
+{
+	if (route_path_open(request->path))
+		return 0;
+	if (tokens_admit(api_of(request)->tokens, http_header(request, "Authorization")))
+		return 0;
+	return problem_set(problem, 401, "unauthorized", NULL,
+		"this server wants a token: -H 'Authorization: Bearer TOKEN', with one of its --auth-token-file");
+}
+
+static bool
+is_json_type(const char *type)
+{
+	size_t length = strlen("application/json");
+
+	return text_prefix_nocase(type, "application/json") && strchr("; \t", type[length]) != NULL;
+}
+
+static int
+check_body_type(struct http_request *request, struct problem *problem)
+{
+	const char *type = http_header(request, "Content-Type"), *coding = http_header(request, "Content-Encoding");
+
+	if (!request->has_length)
+		return problem_set(problem, 411, "length_required", NULL,
+			"this call needs a JSON body, with Content-Length or Transfer-Encoding: chunked");
+	if (type == NULL)
+		return problem_set(problem, 415, "unsupported_media_type", NULL,
+			"say what the body is: -H 'content-type: application/json'");
+	if (text_prefix_nocase(type, "application/x-www-form-urlencoded"))
+		return problem_set(problem, 415, "unsupported_media_type", NULL,
+			"a form was sent, as curl -d does; use --json or -H 'content-type: application/json'");
+	if (!is_json_type(type))
+		return problem_set(problem, 415, "unsupported_media_type", NULL,
+			"the body is %.100s; send application/json", type);
+	if (coding != NULL && !text_equal_nocase(coding, "identity"))
+		return problem_set(problem, 415, "unsupported_media_type", NULL,
+			"request bodies are not decoded; send it without Content-Encoding");
+	return 0;
+}
+
+static int
+admit(struct http_request *request, struct problem *problem)
+{
+	if (check_guards(request, problem) != 0 || check_token(request, problem) != 0)
+		return -1;
+	const struct route *route = route_find(request, problem);
+	if (route == NULL || query_check(request, route->params, problem) != 0)
+		return -1;
+	request->route = route;
+	/* A body that nobody reads is not kept. */
+	request->drop_body = !route->takes_json;
+	return route->takes_json ? check_body_type(request, problem) : 0;
+}
+
+static void
+handle(struct http_request *request)
+{
+	const struct route *route = request->route;
+
+	route->handle(request);
+}
+
+static bool
+closing(void *context)
+{
+	return service_draining(((struct api *)context)->service);
+}
+
+/* ---- life */
+
+static int
+check_exposure(const struct api *api, char **ret_message)
+{
+	const char *address;
+
+	if (tokens_required(api->tokens) || http_listens_locally(api->config, &address))
+		return 0;
+	if (asprintf(ret_message,
+		    "--listen %s is reachable from other machines: give --auth-token-file, or listen on 127.0.0.1, [::1] "
+		    "or unix:PATH",
+		    address) < 0)
+		*ret_message = NULL;
+	return -EPERM;
+}
+
+int
+api_start(const struct config *config, struct service *service, struct api **ret, char **ret_message)
+{
+	struct api *api = calloc(1, sizeof *api);
+	struct http_setup setup = {.context = api, .admit = admit, .handle = handle, .closing = closing};
+
+	*ret_message = NULL;
+	if (api == NULL)
+		return -ENOMEM;
+	api->config = config;
+	api->service = service;
+	api->started_mono_ms = mono_ms();
+	codec_init();
+	int error = tokens_load(config->auth_token_file, &api->tokens, ret_message);
+	if (error == 0)
+		error = check_exposure(api, ret_message);
+	if (error == 0)
+		error = http_start(config, &setup, &api->http, ret_message);
+	if (error != 0) {
+		tokens_free(api->tokens);
+		free(api);
+		return error;
+	}
+	*ret = api;
+	return 0;
+}
+
+const char *
+api_address(const struct api *api, size_t index)
+{
+	return http_address(api->http, index);
+}
+
+int
+api_reload(struct api *api, const struct config *config, char **ret_message)
+{
+	return tokens_reload(api->tokens, config->auth_token_file, ret_message);
+}
+
+void
+api_stop(struct api *api)
+{
+	http_stop(api->http);
+	tokens_free(api->tokens);
+	free(api);
+}

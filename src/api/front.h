@@ -1,0 +1,31 @@
+/* What the handlers of this room share. */
+#ifndef FETCHPOOL_API_FRONT_H
+#define FETCHPOOL_API_FRONT_H
+
+#include "api/api.h"
+#include "api/http.h"
+#include "api/problem.h"
+#include "api/tokens.h"
+
+struct api {
+	const struct config *config;
+	struct service *service;
+	struct http *http;
+	struct tokens *tokens;
+	int64_t started_mono_ms;
+};
+
+static inline struct api *
+api_of(const struct http_request *request)
+{
+	return request->context;
+}
+
+/* Sends JSON that is in the buffer (taken over): indented when ?pretty was given, with a newline at its end. */
+void front_send_json(struct http_request *request, struct http_reply *reply, struct buffer *json);
+
+/* A problem with this status, code and words, sent at once. */
+void front_refuse(struct http_request *request, int status, const char *code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#endif

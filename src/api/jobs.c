@@ -1,0 +1,356 @@
+/* One job: submitted, read, awaited, cancelled, removed. See jobs.h. */
+#include "api/jobs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/codec.h"
+#include "api/front.h"
+#include "api/wait.h"
+#include "base/text.h"
+
+static void
+refuse_unknown(struct http_request *request)
+{
+	front_refuse(request, 404, "not_found", "there is no such job; it may have expired or been removed");
+}
+
+bool
+jobs_path_id(const struct http_request *request, struct id *ret)
+{
+	char text[ID_TEXT_BYTES];
+
+	if (request->segment_length != ID_TEXT_BYTES - 1)
+		return false;
+	memcpy(text, request->segment, ID_TEXT_BYTES - 1);
+	text[ID_TEXT_BYTES - 1] = '\0';
+	return id_parse(text, ret) == 0;
+}
+
+bool
+jobs_find(struct http_request *request, struct job **ret)
+{
+	struct id id;
+
+	if (jobs_path_id(request, &id) && service_find(api_of(request)->service, &id, ret) == 0)
+		return true;
+	refuse_unknown(request);
+	return false;
+}
+
+/* The state for one job, whose reference it takes over; NULL after a 503 was sent. */
+static struct wait_state *
+state_for(struct http_request *request, struct job *job)
+{
+	struct wait_state *state = wait_state_new(request, &job, 1);
+
+	if (state == NULL) {
+		job_unref(job);
+		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+	}
+	return state;
+}
+
+static enum job_detail
+detail_of(const struct http_request *request)
+{
+	return http_param(request, "body") != NULL ? JOB_WITHOUT_BODY : JOB_WHOLE;
+}
+
+/* ?body=none is all there is. */
+static bool
+body_param_valid(struct http_request *request)
+{
+	const char *body = http_param(request, "body");
+
+	if (body == NULL || strcmp(body, "none") == 0)
+		return true;
+	front_refuse(request, 400, "invalid_query", "body can only be none");
+	return false;
+}
+
+static void
+look(struct http_request *request, struct job_view *ret)
+{
+	const struct wait_state *state = request->state;
+
+	service_view(api_of(request)->service, &state->waiters[0].job, 1, ret);
+}
+
+static void
+send_job(struct http_request *request, const struct job_view *view, struct http_reply *reply)
+{
+	const struct api *api = api_of(request);
+	const struct wait_state *state = request->state;
+	struct buffer json = {0};
+	struct json_out out = {.buffer = &json};
+
+	codec_write_job(&out, NULL, view, detail_of(request), api->service, api->config->inline_body_bytes);
+	http_reply_header(reply, "ETag", "W/\"%u\"", (unsigned)view->version);
+	wait_tell(reply, state->wait_ms);
+	reply->close = state->await.end == AWAIT_SHUT_DOWN;
+	front_send_json(request, reply, &json);
+}
+
+/* ---- POST /v1/jobs */
+
+static void
+answer_submitted(struct http_request *request)
+{
+	struct http_reply reply = {0};
+	struct job_view view;
+	char id[ID_TEXT_BYTES];
+
+	look(request, &view);
+	reply.status = job_state_done(view.state) ? 200 : 202;
+	id_format(&view.job->id, id);
+	http_reply_header(&reply, "Location", "/v1/jobs/%s", id);
+	if (reply.status == 202)
+		http_reply_header(&reply, "Retry-After", "1");
+	send_job(request, &view, &reply);
+}
+
+/* The job is durable, or could not be made so. */
+static void
+after_commit(struct http_request *request)
+{
+	struct wait_state *state = request->state;
+	struct job_view view;
+
+	look(request, &view);
+	if (view.unkept)
+		front_refuse(request, 503, "not_kept", "the job could not be stored; try again later");
+	else if (state->wait_ms < 0 ||
+		wait_begin(state, 1, AWAIT_DONE_ONLY, state->wait_ms, false, answer_submitted) != 0)
+		answer_submitted(request);
+}
+
+static const struct {
+	int status;
+	const char *code;
+} refusals[] = {
+	[REFUSED_INVALID] = {400, "invalid"},
+	[REFUSED_QUEUE_FULL] = {503, "queue_full"},
+	[REFUSED_DRAINING] = {503, "draining"},
+	[REFUSED_NO_MEMORY] = {503, "no_memory"},
+};
+
+static struct job *
+submit(struct http_request *request, struct problem *problem)
+{
+	struct refusal refusal;
+	struct job *job;
+
+	if (http_header(request, "Idempotency-Key") != NULL) {
+		problem_set(problem, 501, "not_implemented", NULL,
+			"Idempotency-Key is understood, but this version does not do it yet; leave it out");
+		return NULL;
+	}
+	struct job_spec *spec = codec_read_spec(request->body.data, request->body.count, problem);
+	if (spec == NULL)
+		return NULL;
+	buffer_release(&request->body); /* not held twice while the client waits */
+	if (service_submit(api_of(request)->service, spec, &job, &refusal) == 0)
+		return job;
+	job_spec_free(spec);
+	problem_set(problem, refusals[refusal.code].status, refusals[refusal.code].code, refusal.pointer, "%s",
+		refusal.detail);
+	return NULL;
+}
+
+void
+jobs_post(struct http_request *request)
+{
+	struct problem problem = {0};
+	int64_t wait_ms;
+
+	if (!body_param_valid(request))
+		return;
+	struct job *job = NULL;
+	if (wait_asked_for(request, &wait_ms, &problem) == 0)
+		job = submit(request, &problem);
+	if (job == NULL) {
+		http_send_problem(request, &problem, "");
+		return;
+	}
+	struct wait_state *state = state_for(request, job);
+	if (state == NULL)
+		return;
+	state->wait_ms = wait_ms;
+	if (wait_begin(state, 1, 0, INT64_MAX, true, after_commit) != 0)
+		answer_submitted(request);
+}
+
+/* ---- GET /v1/jobs/ID */
+
+/* W/"7", "7" or 7 as a version. */
+static bool
+read_version(const char *text, uint32_t *ret)
+{
+	char digits[16];
+	uint64_t value;
+
+	if (strncmp(text, "W/", 2) == 0)
+		text += 2;
+	size_t length = strlen(text);
+	if (length >= 2 && text[0] == '"' && text[length - 1] == '"') {
+		text++;
+		length -= 2;
+	}
+	if (length == 0 || length >= sizeof digits)
+		return false;
+	memcpy(digits, text, length);
+	digits[length] = '\0';
+	if (text_to_uint64(digits, &value) != 0 || value >= AWAIT_DONE_ONLY)
+		return false;
+	*ret = (uint32_t)value;
+	return true;
+}
+
+/* True when one of the tags of an If-None-Match list is that of the version. */
+static bool
+etag_matches(const char *list, uint32_t version)
+{
+	while (*list != '\0') {
+		char tag[24];
+		uint32_t named;
+		size_t length;
+
+		list += strspn(list, " \t,");
+		length = strcspn(list, ",");
+		if (length > 0 && length < sizeof tag) {
+			memcpy(tag, list, length);
+			tag[length] = '\0';
+			tag[strcspn(tag, " \t")] = '\0';
+			if (strcmp(tag, "*") == 0 || (read_version(tag, &named) && named == version))
+				return true;
+		}
+		list += length;
+	}
+	return false;
+}
+
+static void
+answer_read(struct http_request *request)
+{
+	const struct wait_state *state = request->state;
+	struct http_reply reply = {.status = 200};
+	struct job_view view;
+
+	look(request, &view);
+	if (state->has_etag && etag_matches(http_header(request, "If-None-Match"), view.version)) {
+		reply.status = 304;
+		http_reply_header(&reply, "ETag", "W/\"%u\"", (unsigned)view.version);
+		wait_tell(&reply, state->wait_ms);
+		reply.close = state->await.end == AWAIT_SHUT_DOWN;
+		http_send(request, &reply);
+		return;
+	}
+	send_job(request, &view, &reply);
+}
+
+static int
+read_since(struct http_request *request, struct wait_state *state, struct problem *problem)
+{
+	const char *since = http_param(request, "since");
+	const char *tags = http_header(request, "If-None-Match");
+	struct job_view view;
+
+	state->since = AWAIT_DONE_ONLY;
+	if (since != NULL && !read_version(since, &state->since))
+		return problem_set(problem, 400, "invalid_query", NULL, "since has to be a job's version, a number");
+	state->has_etag = tags != NULL;
+	if (since == NULL && tags != NULL) {
+		/* Any change from what the client has; if it has another version already, that is one. */
+		look(request, &view);
+		state->since = etag_matches(tags, view.version) ? view.version : 0;
+	}
+	return 0;
+}
+
+void
+jobs_get(struct http_request *request)
+{
+	struct problem problem = {0};
+	struct wait_state *state;
+	struct job *job;
+	int64_t wait_ms;
+
+	if (!body_param_valid(request))
+		return;
+	if (wait_asked_for(request, &wait_ms, &problem) != 0) {
+		http_send_problem(request, &problem, "");
+		return;
+	}
+	if (!jobs_find(request, &job) || (state = state_for(request, job)) == NULL)
+		return;
+	state->wait_ms = wait_ms;
+	if (read_since(request, state, &problem) != 0)
+		http_send_problem(request, &problem, "");
+	else if (wait_ms <= 0)
+		answer_read(request);
+	else if (wait_begin(state, 1, state->since, wait_ms, false, answer_read) != 0)
+		front_refuse(request, 503, "too_many_waiters",
+			"%lld requests wait already (--max-waiters); poll, or try again later",
+			(long long)api_of(request)->config->max_waiters);
+}
+
+/* ---- POST /v1/jobs/ID/cancel, DELETE /v1/jobs/ID */
+
+static void
+answer_cancelled(struct http_request *request)
+{
+	const struct api *api = api_of(request);
+	const struct wait_state *state = request->state;
+	struct http_reply reply = {.status = 200};
+	struct problem problem = {0};
+	struct buffer extra = {0};
+	struct json_out out = {.buffer = &extra, .comma = true};
+	struct job_view view;
+
+	look(request, &view);
+	if (state->ours) {
+		send_job(request, &view, &reply);
+		return;
+	}
+	codec_write_job(&out, "job", &view, detail_of(request), api->service, api->config->inline_body_bytes);
+	char *text = buffer_steal(&extra);
+	problem_set(&problem, 409, "already_done", NULL, "the job is done already: it has %s", job_state_name(view.state));
+	http_send_problem(request, &problem, text == NULL ? "" : text);
+	free(text);
+}
+
+void
+jobs_cancel(struct http_request *request)
+{
+	struct wait_state *state;
+	struct job *job;
+	struct id id;
+	bool ours;
+
+	if (!body_param_valid(request))
+		return;
+	if (!jobs_path_id(request, &id) || service_cancel(api_of(request)->service, &id, &job, &ours) != 0) {
+		refuse_unknown(request);
+		return;
+	}
+	state = state_for(request, job);
+	if (state == NULL)
+		return;
+	state->ours = ours;
+	if (wait_begin(state, 1, AWAIT_DONE_ONLY, INT64_MAX, true, answer_cancelled) != 0)
+		answer_cancelled(request);
+}
+
+void
+jobs_delete(struct http_request *request)
+{
+	struct http_reply reply = {.status = 204};
+	struct id id;
+
+	if (!jobs_path_id(request, &id) || service_remove(api_of(request)->service, &id) != 0)
+		refuse_unknown(request);
+	else
+		http_send(request, &reply);
+}

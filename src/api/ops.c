@@ -1,0 +1,264 @@
+/* See ops.h. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "api/ops.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/codec.h"
+#include "api/front.h"
+#include "api/openapi.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/options.h"
+
+static void
+send_text(struct http_request *request, int status, const char *type, struct buffer *text)
+{
+	struct http_reply reply = {.status = status, .buffer = *text};
+
+	http_reply_header(&reply, "Content-Type", "%s", type);
+	http_reply_header(&reply, "Cache-Control", "no-store");
+	if (status == 503)
+		http_reply_header(&reply, "Retry-After", "1");
+	http_send(request, &reply);
+}
+
+void
+ops_livez(struct http_request *request)
+{
+	struct buffer text = {0};
+
+	buffer_append_string(&text, "ok\n");
+	send_text(request, 200, "text/plain; charset=utf-8", &text);
+}
+
+void
+ops_readyz(struct http_request *request)
+{
+	struct api *api = api_of(request);
+	bool draining = service_draining(api->service);
+	struct buffer text = {0};
+
+	if (http_param(request, "verbose") != NULL) {
+		struct service_gauges gauges;
+		service_gauges(api->service, &gauges);
+		buffer_printf(&text, "[%c] accepting jobs%s\n", draining ? '-' : '+', draining ? ": the server drains" : "");
+		buffer_printf(&text, "[+] store %s: %zu jobs\n", service_store_name(api->service), gauges.store.jobs);
+		buffer_printf(&text, "[+] queue: %zu of %lld\n", gauges.queued, (long long)api->config->max_queued);
+		buffer_printf(&text, "[+] in flight: %zu of %lld\n", gauges.in_flight, (long long)api->config->max_in_flight);
+	}
+	buffer_append_string(&text, draining ? "draining\n" : "ok\n");
+	send_text(request, draining ? 503 : 200, "text/plain; charset=utf-8", &text);
+}
+
+/* ---- /metrics */
+
+static void
+write_gauges(struct api *api, struct buffer *text)
+{
+	struct service_gauges gauges;
+
+	service_gauges(api->service, &gauges);
+	metrics_write_gauge(text, "jobs", "state=\"queued\"", "Jobs that are not done, by state.", (double)gauges.queued);
+	metrics_write_gauge(text, "jobs", "state=\"running\"", NULL, (double)gauges.running);
+	metrics_write_gauge(text, "jobs", "state=\"retrying\"", NULL, (double)gauges.retrying);
+	metrics_write_gauge(text, "in_flight", "", "Fetches on the wire.", (double)gauges.in_flight);
+	metrics_write_gauge(text, "origins", "", "Origins with jobs that are not done.", (double)gauges.origins);
+	metrics_write_gauge(text, "waiters", "", "Requests that wait.", (double)gauges.waiting);
+	metrics_write_gauge(
+		text, "client_connections", "", "Connections of clients.", (double)http_connections(api->http));
+	metrics_write_gauge(text, "dns_cached_names", "", "Names in the resolver's cache.", (double)gauges.cached_names);
+	metrics_write_gauge(text, "store_jobs", "", "Jobs in the store, done or not.", (double)gauges.store.jobs);
+	metrics_write_gauge(text, "store_finished_jobs", "", "Finished jobs in the store.", (double)gauges.store.finished);
+	metrics_write_gauge(text, "store_bytes", "", "Memory of finished jobs.", (double)gauges.store.bytes);
+	metrics_write_gauge(
+		text, "store_disk_bytes", "", "Disk space of large bodies.", (double)gauges.store.disk_bytes);
+	metrics_write_gauge(text, "uptime_seconds", "", "Time since the start.",
+		(double)(mono_ms() - api->started_mono_ms) / 1000);
+	metrics_write_gauge(text, "build_info", "version=\"" FETCHPOOL_VERSION "\"", "The version; always 1.", 1);
+}
+
+/* Every option that is a number, so that usage can be put in proportion. */
+static void
+write_limits(struct api *api, struct buffer *text)
+{
+	const char *help = "The settings that are numbers: units, bytes or milliseconds.";
+
+	for (size_t i = 0; i < options_count(); i++) {
+		struct option_view option = options_view(i);
+		char label[64];
+		int64_t value;
+
+		if (!options_value_number(api->config, i, &value))
+			continue;
+		snprintf(label, sizeof label, "option=\"%s\"", option.name);
+		metrics_write_gauge(text, "limit", label, help, (double)value);
+		help = NULL;
+	}
+}
+
+void
+ops_metrics(struct http_request *request)
+{
+	struct buffer text = {0};
+
+	metrics_write(&text);
+	write_gauges(api_of(request), &text);
+	write_limits(api_of(request), &text);
+	send_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+}
+
+/* ---- /v1/info */
+
+/* "max-body-bytes" as max_body_bytes, "max-wait" as max_wait_ms. */
+static void
+write_limit(struct json_out *out, const struct option_view *option, int64_t value)
+{
+	char key[64];
+
+	snprintf(key, sizeof key, "%s%s", option->name, option->kind == OPTION_DURATION ? "-ms" : "");
+	for (char *c = key; *c != '\0'; c++)
+		if (*c == '-')
+			*c = '_';
+	out_integer(out, key, value);
+}
+
+static void
+write_libraries(struct json_out *out)
+{
+	out_open(out, "libraries", '{');
+	out_string(out, "libmicrohttpd", http_library_version());
+	out_string(out, "libcurl", pool_curl_version());
+	out_string(out, "c-ares", pool_resolver_version());
+	out_string(out, "jansson", codec_library_version());
+	out_close(out, '}');
+}
+
+void
+ops_info(struct http_request *request)
+{
+	struct api *api = api_of(request);
+	struct http_reply reply = {.status = 200};
+	struct buffer json = {0};
+	struct json_out out = {.buffer = &json};
+	int64_t value;
+
+	out_open(&out, NULL, '{');
+	out_string(&out, "version", FETCHPOOL_VERSION);
+	out_integer(&out, "uptime_ms", mono_ms() - api->started_mono_ms);
+	out_string(&out, "store", service_store_name(api->service));
+	out_open(&out, "limits", '{');
+	for (size_t i = 0; i < options_count(); i++) {
+		struct option_view option = options_view(i);
+
+		if (options_value_number(api->config, i, &value))
+			write_limit(&out, &option, value);
+	}
+	out_close(&out, '}');
+	write_libraries(&out);
+	out_close(&out, '}');
+	front_send_json(request, &reply, &json);
+}
+
+/* ---- /openapi.json */
+
+void
+ops_openapi(struct http_request *request)
+{
+	struct http_reply reply = {.status = 200};
+	struct buffer json = {0};
+
+	buffer_append_string(&json, openapi_json);
+	front_send_json(request, &reply, &json);
+}
+
+/* ---- POST /v1/egress/check */
+
+struct check_state {
+	struct pool_check check;
+	struct http_request *request;
+};
+
+static void
+free_check(void *context)
+{
+	struct check_state *state = context;
+
+	egress_policy_unref(state->check.policy);
+	free(state->check.message);
+	free(state);
+}
+
+static void
+on_checked(struct pool_check *check)
+{
+	http_wake(((struct check_state *)check->context)->request);
+}
+
+static void
+answer_check(struct http_request *request)
+{
+	const struct check_state *state = request->state;
+	const struct pool_check *check = &state->check;
+	const struct egress_verdict *verdict = &check->verdict;
+	struct http_reply reply = {.status = 200};
+	struct buffer json = {0};
+	struct json_out out = {.buffer = &json};
+	char text[ADDRESS_TEXT_BYTES];
+
+	out_open(&out, NULL, '{');
+	out_boolean(&out, "allowed", verdict->allowed && check->message == NULL);
+	out_string(&out, "reason", check->message != NULL ? check->message : *verdict->reason ? verdict->reason : NULL);
+	out_string(&out, "rule", check->message == NULL && verdict->rule != NULL && *verdict->rule ? verdict->rule : NULL);
+	out_open(&out, "addresses", '[');
+	for (size_t i = 0; i < check->address_count; i++) {
+		address_format(&check->addresses[i], text);
+		out_string(&out, NULL, text);
+	}
+	out_close(&out, ']');
+	out_close(&out, '}');
+	front_send_json(request, &reply, &json);
+}
+
+static void
+refuse_check(struct http_request *request, int error, const char *why)
+{
+	struct problem problem = {0};
+
+	if (error == -EINVAL)
+		problem_set(&problem, 400, "invalid", "/url", "%s", why);
+	else
+		problem_set(&problem, 503, "no_resources", NULL, "the look-up cannot be made: %s", strerror(-error));
+	http_send_problem(request, &problem, "");
+}
+
+void
+ops_egress_check(struct http_request *request)
+{
+	struct problem problem = {0};
+	const char *why = "";
+	char *url = codec_read_url(request->body.data, request->body.count, &problem);
+
+	if (url == NULL) {
+		http_send_problem(request, &problem, "");
+		return;
+	}
+	struct check_state *state = calloc(1, sizeof *state);
+	int error = -ENOMEM;
+	if (state != NULL) {
+		request->state = state;
+		request->state_free = free_check;
+		*state = (struct check_state){.request = request, .check = {.done = on_checked, .context = state}};
+		error = service_check_url(api_of(request)->service, url, &state->check, &why);
+	}
+	free(url);
+	if (error != 0)
+		refuse_check(request, error, why);
+	else
+		http_park(request, answer_check);
+}

@@ -1,0 +1,269 @@
+/* See wait.h. */
+#include "api/wait.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/codec.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/text.h"
+
+/* ---- how long */
+
+/* Moves over one preference ("name=value; param"), which ends at a comma; quoted strings may hold commas. */
+static const char *
+end_of_preference(const char *at)
+{
+	bool quoted = false;
+
+	for (; *at != '\0' && (quoted || *at != ','); at++) {
+		if (quoted && *at == '\\' && at[1] != '\0')
+			at++;
+		else if (*at == '"')
+			quoted = !quoted;
+	}
+	return at;
+}
+
+/* The wait of a Prefer field (RFC 7240, section 4.3), -1 when there is none that can be read. */
+static int64_t
+preferred_wait(const char *prefer)
+{
+	while (prefer != NULL && *prefer != '\0') {
+		char value[32] = "";
+		int64_t ms;
+		const char *end = end_of_preference(prefer);
+
+		prefer += strspn(prefer, " \t");
+		if (text_prefix_nocase(prefer, "wait")) {
+			const char *at = prefer + 4 + strspn(prefer + 4, " \t");
+			if (*at == '=') {
+				at += 1 + strspn(at + 1, " \t\"");
+				size_t length = strcspn(at, " \t\";,");
+				if (length < sizeof value)
+					memcpy(value, at, length);
+				if (duration_parse(value, &ms) == 0)
+					return ms;
+			}
+		}
+		prefer = *end == ',' ? end + 1 : end;
+	}
+	return -1;
+}
+
+int
+wait_asked_for(struct http_request *request, int64_t *ret_ms, struct problem *problem)
+{
+	const char *asked = http_param(request, "wait");
+	int64_t ms, max = api_of(request)->config->max_wait_ms;
+
+	if (asked == NULL)
+		ms = preferred_wait(http_header(request, "Prefer"));
+	else if (duration_parse(asked, &ms) != 0)
+		return problem_set(problem, 400, "invalid_query", NULL,
+			"wait has to be a duration like 30s, 500ms or a number of seconds");
+	*ret_ms = ms > max ? max : ms;
+	return 0;
+}
+
+void
+wait_tell(struct http_reply *reply, int64_t ms)
+{
+	if (ms >= 0)
+		http_reply_header(reply, "Preference-Applied", "wait=%lld", (long long)(ms / 1000));
+}
+
+/* ---- waiting */
+
+static void
+free_state(void *context)
+{
+	struct wait_state *state = context;
+
+	for (size_t i = 0; i < state->count; i++)
+		job_unref(state->waiters[i].job);
+	free(state->ids);
+	free(state);
+}
+
+struct wait_state *
+wait_state_new(struct http_request *request, struct job **jobs, size_t count)
+{
+	struct wait_state *state = calloc(1, sizeof *state + count * sizeof *state->waiters);
+
+	if (state == NULL)
+		return NULL;
+	state->request = request;
+	state->wait_ms = -1;
+	state->count = count;
+	for (size_t i = 0; i < count; i++)
+		state->waiters[i].job = jobs[i];
+	request->state = state;
+	request->state_free = free_state;
+	return state;
+}
+
+static void
+on_wake(struct await *await)
+{
+	http_wake(container_of(await, struct wait_state, await)->request);
+}
+
+int
+wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool unlimited, http_handler_fn *then)
+{
+	struct http_request *request = state->request;
+
+	for (size_t i = 0; i < state->count; i++)
+		state->waiters[i].since = since;
+	state->await = (struct await){
+		.waiters = state->waiters,
+		.count = state->count,
+		.needed = needed,
+		.due_mono_ms = ms == INT64_MAX ? INT64_MAX : mono_ms() + ms,
+		.wake = on_wake,
+	};
+	int rc = service_await(api_of(request)->service, &state->await, unlimited);
+	if (rc == -EAGAIN) {
+		metric_add(METRIC_WAITS_SHED, 1);
+		return -1;
+	}
+	if (rc == 1)
+		then(request);
+	else
+		http_park(request, then);
+	return 0;
+}
+
+/* ---- POST /v1/wait */
+
+static int
+by_finish_order(const void *a, const void *b)
+{
+	const struct job_view *first = a, *second = b;
+
+	return first->finish_order < second->finish_order ? -1 : first->finish_order > second->finish_order;
+}
+
+static void
+write_finished(struct http_request *request, const struct wait_state *state, struct job_view *views, struct json_out *out)
+{
+	const struct api *api = api_of(request);
+	enum job_detail detail = http_param(request, "body") != NULL ? JOB_WITHOUT_BODY : JOB_WHOLE;
+	size_t done = 0;
+	char id[ID_TEXT_BYTES];
+
+	out_open(out, "pending", '[');
+	for (size_t i = 0; i < state->count; i++) {
+		if (job_state_done(views[i].state)) {
+			struct job_view swap = views[done];
+			views[done++] = views[i];
+			views[i] = swap;
+			continue;
+		}
+		id_format(&views[i].job->id, id);
+		out_string(out, NULL, id);
+	}
+	out_close(out, ']');
+	qsort(views, done, sizeof *views, by_finish_order);
+	out_open(out, "finished", '[');
+	for (size_t i = 0; i < done; i++)
+		codec_write_job(out, NULL, &views[i], detail, api->service, api->config->inline_body_bytes);
+	out_close(out, ']');
+}
+
+static void
+answer_wait(struct http_request *request)
+{
+	struct wait_state *state = request->state;
+	struct job_view *views = calloc(state->count, sizeof *views);
+	struct job **jobs = calloc(state->count, sizeof(struct job *));
+	struct http_reply reply = {.status = 200, .close = state->await.end == AWAIT_SHUT_DOWN};
+	struct buffer json = {0};
+	struct json_out out = {.buffer = &json};
+
+	if (views == NULL || jobs == NULL) {
+		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+	} else {
+		for (size_t i = 0; i < state->count; i++)
+			jobs[i] = state->waiters[i].job;
+		service_view(api_of(request)->service, jobs, state->count, views);
+		out_open(&out, NULL, '{');
+		write_finished(request, state, views, &out);
+		out_close(&out, '}');
+		wait_tell(&reply, state->wait_ms);
+		front_send_json(request, &reply, &json);
+	}
+	free(jobs);
+	free(views);
+}
+
+/* Finds the jobs; unknown ids are named in the problem. */
+static int
+find_jobs(struct service *service, const struct wait_request *wait, struct job **jobs, struct problem *problem)
+{
+	struct buffer unknown = {0};
+	size_t found = 0;
+
+	for (size_t i = 0; i < wait->count; i++) {
+		struct id id;
+
+		if (id_parse(wait->ids[i], &id) == 0 && service_find(service, &id, &jobs[found]) == 0)
+			found++;
+		else
+			buffer_printf(&unknown, "%s%s", unknown.count > 0 ? ", " : "", wait->ids[i]);
+	}
+	if (found == wait->count)
+		return 0;
+	while (found > 0)
+		job_unref(jobs[--found]);
+	char *names = buffer_steal(&unknown);
+	problem_set(problem, 404, "not_found", "/ids", "unknown or expired: %s", names == NULL ? "" : names);
+	free(names);
+	return -1;
+}
+
+static void
+wait_for(struct http_request *request, struct wait_request *wait)
+{
+	struct api *api = api_of(request);
+	struct job **jobs = calloc(wait->count, sizeof(struct job *));
+	struct wait_state *state = NULL;
+	struct problem problem = {0};
+	int64_t max = api->config->max_wait_ms;
+
+	if (jobs == NULL)
+		problem_set(&problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+	else if (find_jobs(api->service, wait, jobs, &problem) == 0 &&
+		(state = wait_state_new(request, jobs, wait->count)) == NULL) {
+		for (size_t i = 0; i < wait->count; i++)
+			job_unref(jobs[i]);
+		problem_set(&problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+	}
+	free(jobs);
+	if (state == NULL) {
+		http_send_problem(request, &problem, "");
+		return;
+	}
+	state->wait_ms = wait->timeout_ms < 0 || wait->timeout_ms > max ? max : wait->timeout_ms;
+	if (wait_begin(state, wait->needed, AWAIT_DONE_ONLY, state->wait_ms, false, answer_wait) != 0)
+		front_refuse(request, 503, "too_many_waiters",
+			"%lld requests wait already (--max-waiters); poll, or try again later",
+			(long long)api->config->max_waiters);
+}
+
+void
+wait_post(struct http_request *request)
+{
+	struct problem problem = {0};
+	struct wait_request wait;
+
+	if (codec_read_wait(request->body.data, request->body.count, &wait, &problem) != 0) {
+		http_send_problem(request, &problem, "");
+		return;
+	}
+	wait_for(request, &wait);
+	wait_request_release(&wait);
+}

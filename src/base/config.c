@@ -1,0 +1,36 @@
+/* See config.h. What there is to free is read off the table of options. */
+#include "base/config.h"
+
+#include <stdlib.h>
+
+static void
+list_release(struct config_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		free(list->items[i]);
+		free(list->sources[i]);
+	}
+	free(list->items);
+	free(list->sources);
+}
+
+#define RELEASE_FLAG(member)
+#define RELEASE_STRING(member) free(config->member);
+#define RELEASE_LIST(member) list_release(&config->member);
+#define RELEASE_DURATION(member)
+#define RELEASE_SIZE(member)
+#define RELEASE_COUNT(member)
+#define RELEASE_ENUM(member)
+
+void
+config_release(struct config *config)
+{
+#define X(kind, name, member, ...) RELEASE_##kind(member)
+#include "base/options.tbl.h"
+#undef X
+	free(config->auth_token_file_source);
+	for (size_t i = 0; i < config->origin_count; i++)
+		free(config->origins[i].host);
+	free(config->origins);
+	*config = (struct config){0};
+}

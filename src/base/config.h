@@ -1,0 +1,67 @@
+/*
+ * The settings, read once at the start from options.tbl.h's table and passed about as const. What SIGHUP may change is
+ * read into a new one, from which only those settings are taken over.
+ */
+#ifndef FETCHPOOL_BASE_CONFIG_H
+#define FETCHPOOL_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A value that may be repeated, each with where it came from ("--listen", "FETCHPOOL_LISTEN", "fetchpool.conf:12"). */
+struct config_list {
+	char **items;
+	char **sources;
+	size_t count;
+};
+
+/* HOST or HOST:PORT and the number of fetches that may be on the wire to it. */
+struct config_origin {
+	char *host; /* lower case */
+	int port;   /* 0: every port */
+	int64_t max_in_flight;
+};
+
+struct config {
+	struct config_list listen;
+	int store;       /* enum config_store */
+	char *state_dir; /* resolved: never NULL after loading */
+	int64_t workers; /* resolved: the cores when not given */
+	int64_t front_threads;
+	int64_t max_in_flight;
+	int64_t max_in_flight_per_origin;
+	struct config_list origin_limit; /* as given, HOST[:PORT]=N */
+	struct config_origin *origins;   /* parsed, from --origin-limit and the file's sections */
+	size_t origin_count;
+	int64_t max_queued;
+	int64_t max_body_bytes;
+	int64_t inline_body_bytes;
+	int64_t max_request_bytes;
+	int64_t max_wait_ms;
+	int64_t max_waiters;
+	int64_t max_connections;
+	int64_t ttl_ms;
+	int64_t store_max_jobs;
+	int64_t store_max_bytes;
+	int64_t store_max_disk_bytes;
+	struct config_list egress_allow;
+	struct config_list egress_deny;
+	char *auth_token_file; /* NULL: none */
+	char *auth_token_file_source;
+	struct config_list server_name;
+	struct config_list secret_header;
+	int64_t drain_timeout_ms;
+	int log_level;  /* enum log_level */
+	int log_format; /* 0 text, 1 json */
+	char *config_file;
+	bool check_config;
+	bool help;
+	bool version;
+};
+
+enum config_store { STORE_MEMORY };
+
+void config_release(struct config *config);
+
+#endif

@@ -1,0 +1,247 @@
+/*
+ * What a job is: the spec that a client gave, the job with its state, the attempts and the response that came of it.
+ * Knows no HTTP server, no curl, no SQL. This header alone is shared by core, fetch and ledger.
+ *
+ * Lifetime: a job is reference counted. Its spec never changes after submission; an attempt and a response never change
+ * once they hang on the job. What does change is guarded by the core lock (core/table.h), but for the fields marked
+ * atomic, which may be read anywhere.
+ */
+#ifndef FETCHPOOL_CORE_JOB_H
+#define FETCHPOOL_CORE_JOB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "base/arena.h"
+#include "base/heap.h"
+#include "base/id.h"
+#include "base/list.h"
+
+enum job_state {
+#define X(name, ...) JOB_##name,
+#include "core/states.tbl.h"
+#undef X
+	JOB_STATE_COUNT
+};
+
+enum job_error_code {
+	JOB_ERROR_none, /* no error */
+#define X(code, retryable) JOB_ERROR_##code,
+#include "core/errors.tbl.h"
+#undef X
+	JOB_ERROR_COUNT
+};
+
+enum job_phase {
+#define X(name) JOB_PHASE_##name,
+#include "core/phases.tbl.h"
+#undef X
+	JOB_PHASE_COUNT
+};
+
+const char *job_state_name(enum job_state state);
+bool job_state_done(enum job_state state);
+bool job_state_from_name(const char *name, size_t length, enum job_state *ret);
+const char *job_error_name(enum job_error_code code);
+bool job_error_retryable(enum job_error_code code);
+const char *job_phase_name(enum job_phase phase);
+
+/* ---- what the client asked for */
+
+struct field {
+	char *name; /* of a request as given, of a response in lower case */
+	char *value;
+};
+
+struct fields {
+	struct field *items;
+	size_t count;
+};
+
+/* True when a field of this name, in any case, is there. */
+bool fields_have(const struct fields *fields, const char *name);
+
+/* The first value of a name, in any case, or NULL. */
+const char *fields_get(const struct fields *fields, const char *name);
+
+/* Where a fetch goes: what limits and connections are counted by. */
+struct origin_name {
+	char *scheme; /* "http" or "https" */
+	char *host;   /* lower case, ASCII (punycode), no brackets, no trailing dot */
+	int port;
+};
+
+struct status_range {
+	int low, high;
+};
+
+struct job_expect {
+	struct status_range *statuses; /* none: any */
+	size_t status_count;
+	char *content_type; /* lower case, without parameters; NULL: any */
+	bool has_sha256;
+	uint8_t sha256[32];
+};
+
+/*
+ * All strings live in the arena. Times are milliseconds; 0 means none where the contract has no default.
+ * Made by api/codec, completed by service_submit (url, origin), read-only ever after.
+ */
+struct job_spec {
+	struct arena arena;
+	const char *method;
+	char *url; /* canonical once prepared: no fragment, host in ASCII */
+	struct origin_name origin;
+	struct fields headers; /* as given */
+	char *authorization;   /* the value made from auth; NULL when none was given */
+	void *body;
+	size_t body_bytes;
+	bool has_body; /* an empty body is a body */
+	bool body_is_json;
+	int64_t timeout_ms, connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
+	int64_t queue_timeout_ms, deadline_ms;
+	int max_redirects;
+	int64_t max_body_bytes; /* -1: the server's limit; set when prepared */
+	bool decompress;
+	struct job_expect expect;
+	int priority;
+	int64_t delay_ms;       /* 0: none */
+	int64_t run_at_wall_ms; /* 0: none */
+	int64_t ttl_ms;         /* 0: the server's; set when prepared */
+	char **tags;
+	size_t tag_count;
+	char *meta; /* compact JSON; NULL for null */
+};
+
+struct job_spec *job_spec_new(void);
+void job_spec_free(struct job_spec *spec);
+bool job_spec_has_tag(const struct job_spec *spec, const char *tag);
+
+/* ---- what came of it */
+
+struct job_error {
+	enum job_error_code code;
+	enum job_phase phase;
+	char message[200];
+};
+
+struct redirect {
+	int status;
+	char *url, *location;
+};
+
+/* Milliseconds from the attempt's start; -1 for what did not happen. */
+struct timings {
+	int64_t queue, dns, connect, tls, first_byte, total;
+};
+
+struct attempt {
+	struct attempt *next;
+	struct arena arena;
+	unsigned number; /* from 1 */
+	int64_t started_wall_ms, finished_wall_ms;
+	int status;             /* 0: none was received */
+	struct job_error error; /* code none: none */
+	char remote_ip[46];     /* "": none */
+	char http_version[8];   /* "1.1"; "": none */
+	struct redirect *redirects;
+	size_t redirect_count;
+	int64_t received_bytes;
+	struct timings timings;
+};
+
+struct body {
+	int64_t bytes;
+	uint8_t sha256[32];
+	char *data; /* the bytes, when they are kept in memory */
+	char *path; /* the file, when they are not */
+	bool is_text; /* valid UTF-8 without NUL; only told for bodies that are small enough to be inline */
+};
+
+struct response {
+	struct arena arena;
+	int status;
+	char *url; /* of the last hop */
+	struct fields headers;
+	struct body body;
+};
+
+void attempt_free(struct attempt *attempt);
+
+/* Also removes the body's file. */
+void response_free(struct response *response);
+
+/* How an attempt ended: the attempt, and either a response or an error (or neither, when it was aborted). */
+struct outcome {
+	struct list node;
+	struct job *job; /* a reference */
+	struct attempt *attempt;
+	struct response *response;
+	struct job_error error;
+	bool aborted; /* cancelled or shut down: there is no result */
+	bool sent;    /* a byte of the request may have reached the origin */
+};
+
+/* ---- the job */
+
+struct origin;
+struct transfer;
+
+struct job {
+	atomic_uint references;
+	struct id id;
+	struct job_spec *spec;
+	int64_t created_wall_ms, run_at_wall_ms;
+	int64_t run_at_mono_ms, created_mono_ms;
+
+	_Atomic(enum job_state) state; /* written under the core lock, through job_set_state */
+	uint32_t version; /* 0: not durable yet */
+	bool unkept;      /* the ledger could not take it in: it never was a job */
+	bool removed;     /* a client removed it: its waiters still hold it */
+	bool finishing; /* an end is on its way to the ledger: no other may begin */
+	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms; /* 0: not yet */
+	int64_t attempt_started_wall_ms;                            /* of the newest attempt */
+	uint64_t finish_order;                                      /* 1, 2, 3 … over the process */
+	struct attempt *attempts, *last_attempt;
+	unsigned attempt_count;
+	struct response *response;
+	struct job_error error;
+	struct list waiters;
+
+	/* The running attempt; written by its loop, read anywhere. */
+	atomic_int_least64_t received_bytes, total_bytes; /* total: -1 unknown */
+
+	/* core/scheduler.c */
+	struct origin *origin;
+	struct heap_node queue_node; /* in its origin's queue */
+	struct heap_node timer_node; /* in the timers */
+	int64_t timer_due_mono_ms;
+	uint64_t queue_order;
+
+	/* fetch/loop.c */
+	unsigned loop;           /* the loop that runs it; set when it is taken */
+	struct transfer *transfer; /* the loop's own */
+	struct list cancel_node; /* in its loop's inbox; guarded by that inbox's lock */
+
+	UT_hash_handle table_hash; /* core/table.c */
+};
+
+/* A queued job with one reference, which takes the spec over; NULL when memory runs out (the spec stays the caller's). */
+struct job *job_new(struct job_spec *spec);
+struct job *job_ref(struct job *job);
+void job_unref(struct job *job);
+
+/*
+ * The one door for a change of state: asserts that the step is legal, and counts the version up.
+ * Lock: the core lock.
+ */
+void job_set_state(struct job *job, enum job_state state);
+
+/* Hangs the attempt on the job, which owns it from now on. Lock: the core lock. */
+void job_add_attempt(struct job *job, struct attempt *attempt);
+
+#endif

@@ -1,0 +1,11 @@
+/* How far an attempt came, in order: X(name). */
+X(queue)
+X(policy)
+X(dns)
+X(connect)
+X(tls)
+X(send)
+X(first_byte)
+X(redirect)
+X(body)
+X(expect)

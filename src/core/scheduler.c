@@ -1,0 +1,430 @@
+/* See scheduler.h. */
+#define HASH_NONFATAL_OOM 1
+#include "core/scheduler.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/list.h"
+
+struct origin {
+	UT_hash_handle hh;
+	struct heap queue;
+	size_t in_flight, limit;
+	unsigned home;
+	struct heap_node ready_node; /* in its home's ready queue while it may start something */
+	int ready_priority;          /* of its first job, as of entering the ready queue */
+	uint64_t served;             /* turn at which it was served last */
+	size_t jobs;                 /* parked, queued and in flight: an origin without any is forgotten */
+	int port;
+	char key[]; /* host:port */
+};
+
+struct scheduler {
+	struct scheduler_limits limits;
+	unsigned loops;
+	struct heap *ready; /* one a loop */
+	struct heap timers;
+	struct origin *origins;
+	size_t in_flight;
+	uint64_t turn, next_order;
+};
+
+static bool
+job_before(const struct heap_node *a, const struct heap_node *b)
+{
+	const struct job *first = container_of(a, struct job, queue_node), *second = container_of(b, struct job, queue_node);
+
+	if (first->spec->priority != second->spec->priority)
+		return first->spec->priority > second->spec->priority;
+	return first->queue_order < second->queue_order;
+}
+
+static bool
+origin_before(const struct heap_node *a, const struct heap_node *b)
+{
+	const struct origin *first = container_of(a, struct origin, ready_node),
+			    *second = container_of(b, struct origin, ready_node);
+
+	if (first->ready_priority != second->ready_priority)
+		return first->ready_priority > second->ready_priority;
+	return first->served < second->served;
+}
+
+static bool
+timer_before(const struct heap_node *a, const struct heap_node *b)
+{
+	return container_of(a, struct job, timer_node)->timer_due_mono_ms <
+		container_of(b, struct job, timer_node)->timer_due_mono_ms;
+}
+
+/* ---- limits */
+
+static void
+limits_release(struct scheduler_limits *limits)
+{
+	for (size_t i = 0; i < limits->origin_count; i++)
+		free((char *)limits->origins[i].host);
+	free((struct origin_limit *)limits->origins);
+}
+
+static int
+limits_copy(const struct scheduler_limits *from, struct scheduler_limits *ret)
+{
+	struct origin_limit *origins = calloc(from->origin_count + 1, sizeof *origins);
+	struct scheduler_limits copy = *from;
+
+	if (origins == NULL)
+		return -ENOMEM;
+	copy.origins = origins;
+	copy.origin_count = 0;
+	for (size_t i = 0; i < from->origin_count; i++) {
+		origins[i] = from->origins[i];
+		origins[i].host = strdup(from->origins[i].host);
+		if (origins[i].host == NULL) {
+			limits_release(&copy);
+			return -ENOMEM;
+		}
+		copy.origin_count++;
+	}
+	*ret = copy;
+	return 0;
+}
+
+/* An exact HOST:PORT goes before HOST alone. */
+static size_t
+limit_of(const struct scheduler_limits *limits, const char *host, int port)
+{
+	size_t limit = limits->max_in_flight_per_origin;
+
+	for (size_t i = 0; i < limits->origin_count; i++) {
+		const struct origin_limit *row = &limits->origins[i];
+
+		if (strcmp(row->host, host) != 0)
+			continue;
+		if (row->port == port)
+			return row->max_in_flight;
+		if (row->port == 0)
+			limit = row->max_in_flight;
+	}
+	return limit;
+}
+
+int
+scheduler_new(const struct scheduler_limits *limits, unsigned loops, struct scheduler **ret)
+{
+	struct scheduler *scheduler = calloc(1, sizeof *scheduler);
+
+	if (scheduler == NULL)
+		return -ENOMEM;
+	scheduler->ready = calloc(loops, sizeof *scheduler->ready);
+	if (scheduler->ready == NULL || limits_copy(limits, &scheduler->limits) != 0) {
+		free(scheduler->ready);
+		free(scheduler);
+		return -ENOMEM;
+	}
+	scheduler->loops = loops;
+	for (unsigned i = 0; i < loops; i++)
+		heap_init(&scheduler->ready[i], origin_before);
+	heap_init(&scheduler->timers, timer_before);
+	*ret = scheduler;
+	return 0;
+}
+
+void
+scheduler_free(struct scheduler *scheduler)
+{
+	struct origin *origin, *next;
+
+	if (scheduler == NULL)
+		return;
+	HASH_ITER(hh, scheduler->origins, origin, next)
+	{
+		HASH_DEL(scheduler->origins, origin);
+		free(origin);
+	}
+	limits_release(&scheduler->limits);
+	free(scheduler->ready);
+	free(scheduler);
+}
+
+/* ---- origins */
+
+static struct origin *
+origin_new(struct scheduler *scheduler, const char *key, const struct origin_name *name)
+{
+	size_t length = strlen(key);
+	struct origin *origin = calloc(1, sizeof *origin + length + 1);
+
+	if (origin == NULL)
+		return NULL;
+	memcpy(origin->key, key, length);
+	origin->port = name->port;
+	heap_init(&origin->queue, job_before);
+	origin->limit = limit_of(&scheduler->limits, name->host, name->port);
+	HASH_ADD_KEYPTR(hh, scheduler->origins, origin->key, length, origin);
+	if (origin->hh.tbl == NULL) {
+		free(origin);
+		return NULL;
+	}
+	origin->home = (unsigned)(origin->hh.hashv % scheduler->loops);
+	return origin;
+}
+
+static struct origin *
+origin_of(struct scheduler *scheduler, const struct origin_name *name)
+{
+	char key[300];
+	struct origin *origin;
+
+	int length = snprintf(key, sizeof key, "%s:%d", name->host, name->port);
+	HASH_FIND(hh, scheduler->origins, key, (size_t)length, origin);
+	return origin != NULL ? origin : origin_new(scheduler, key, name);
+}
+
+static void
+origin_forget_if_idle(struct scheduler *scheduler, struct origin *origin)
+{
+	if (origin->jobs > 0)
+		return;
+	HASH_DEL(scheduler->origins, origin);
+	free(origin);
+}
+
+/* Puts the origin where it belongs in the ready queue, or takes it off. */
+static void
+origin_settle(struct scheduler *scheduler, struct origin *origin)
+{
+	struct heap *ready = &scheduler->ready[origin->home];
+	struct heap_node *first = heap_first(&origin->queue);
+	bool may_start = first != NULL && origin->in_flight < origin->limit;
+	int priority = first == NULL ? 0 : container_of(first, struct job, queue_node)->spec->priority;
+
+	if (may_start && origin->ready_node.queued && origin->ready_priority == priority)
+		return;
+	heap_remove(ready, &origin->ready_node);
+	if (may_start) {
+		origin->ready_priority = priority;
+		heap_insert(ready, &origin->ready_node);
+	}
+}
+
+static int
+wake_for(const struct scheduler *scheduler, const struct origin *origin)
+{
+	if (!origin->ready_node.queued || scheduler->in_flight >= scheduler->limits.max_in_flight)
+		return SCHEDULER_NO_LOOP;
+	return origin->queue.count >= SCHEDULER_HOT ? SCHEDULER_ALL_LOOPS : (int)origin->home;
+}
+
+int
+scheduler_wake_both(int a, int b)
+{
+	if (a == SCHEDULER_NO_LOOP || a == b)
+		return b;
+	return b == SCHEDULER_NO_LOOP ? a : SCHEDULER_ALL_LOOPS;
+}
+
+int
+scheduler_set_limits_locked(struct scheduler *scheduler, const struct scheduler_limits *limits)
+{
+	struct scheduler_limits copy;
+	struct origin *origin, *next;
+
+	int error = limits_copy(limits, &copy);
+	if (error != 0)
+		return error;
+	limits_release(&scheduler->limits);
+	scheduler->limits = copy;
+	HASH_ITER(hh, scheduler->origins, origin, next)
+	{
+		char host[300];
+
+		snprintf(host, sizeof host, "%s", origin->key);
+		*strrchr(host, ':') = '\0';
+		origin->limit = limit_of(&scheduler->limits, host, origin->port);
+		origin_settle(scheduler, origin);
+	}
+	return 0;
+}
+
+/* ---- jobs */
+
+/* When a job that waits must be looked at again: at its run_at, then when a limit on its waiting is up. */
+static int64_t
+next_due(const struct job *job, int64_t now_mono_ms)
+{
+	int64_t due = INT64_MAX;
+
+	if (job->run_at_mono_ms > now_mono_ms)
+		due = job->run_at_mono_ms;
+	else if (job->spec->queue_timeout_ms != 0)
+		due = job->run_at_mono_ms + job->spec->queue_timeout_ms;
+	if (job->spec->deadline_ms != 0 && job->created_mono_ms + job->spec->deadline_ms < due)
+		due = job->created_mono_ms + job->spec->deadline_ms;
+	return due;
+}
+
+static void
+set_timer(struct scheduler *scheduler, struct job *job, int64_t now_mono_ms)
+{
+	heap_remove(&scheduler->timers, &job->timer_node);
+	job->timer_due_mono_ms = next_due(job, now_mono_ms);
+	if (job->timer_due_mono_ms != INT64_MAX)
+		heap_insert(&scheduler->timers, &job->timer_node);
+}
+
+static int
+enqueue(struct scheduler *scheduler, struct job *job)
+{
+	job->queue_order = ++scheduler->next_order;
+	heap_insert(&job->origin->queue, &job->queue_node);
+	origin_settle(scheduler, job->origin);
+	return wake_for(scheduler, job->origin);
+}
+
+int
+scheduler_add_locked(struct scheduler *scheduler, struct job *job, int64_t now_mono_ms, int *ret_wake)
+{
+	*ret_wake = SCHEDULER_NO_LOOP;
+	job->origin = origin_of(scheduler, &job->spec->origin);
+	if (job->origin == NULL)
+		return -ENOMEM;
+	job->origin->jobs++;
+	set_timer(scheduler, job, now_mono_ms);
+	if (job->run_at_mono_ms <= now_mono_ms)
+		*ret_wake = enqueue(scheduler, job);
+	return 0;
+}
+
+void
+scheduler_remove_locked(struct scheduler *scheduler, struct job *job)
+{
+	struct origin *origin = job->origin;
+
+	assert(origin != NULL);
+	heap_remove(&scheduler->timers, &job->timer_node);
+	heap_remove(&origin->queue, &job->queue_node);
+	origin_settle(scheduler, origin);
+	job->origin = NULL;
+	origin->jobs--;
+	origin_forget_if_idle(scheduler, origin);
+}
+
+/* The origin that loop should serve next: its own first, then another loop's hot one. */
+static struct origin *
+pick_origin(struct scheduler *scheduler, unsigned loop)
+{
+	for (unsigned i = 0; i < scheduler->loops; i++) {
+		struct heap_node *first = heap_first(&scheduler->ready[(loop + i) % scheduler->loops]);
+
+		if (first == NULL)
+			continue;
+		struct origin *origin = container_of(first, struct origin, ready_node);
+		if (i == 0 || origin->queue.count >= SCHEDULER_HOT)
+			return origin;
+	}
+	return NULL;
+}
+
+static struct job *
+start_next(struct scheduler *scheduler, struct origin *origin)
+{
+	struct job *job = container_of(heap_pop(&origin->queue), struct job, queue_node);
+
+	heap_remove(&scheduler->timers, &job->timer_node);
+	heap_remove(&scheduler->ready[origin->home], &origin->ready_node);
+	origin->served = ++scheduler->turn;
+	origin->in_flight++;
+	scheduler->in_flight++;
+	origin_settle(scheduler, origin);
+	return job;
+}
+
+size_t
+scheduler_take_locked(struct scheduler *scheduler, unsigned loop, struct job **jobs, size_t max)
+{
+	size_t count = 0;
+
+	while (count < max && scheduler->in_flight < scheduler->limits.max_in_flight) {
+		struct origin *origin = pick_origin(scheduler, loop);
+
+		if (origin == NULL)
+			break;
+		jobs[count] = start_next(scheduler, origin);
+		jobs[count]->loop = loop;
+		count++;
+	}
+	return count;
+}
+
+void
+scheduler_done_locked(struct scheduler *scheduler, struct job *job, int *ret_wake)
+{
+	struct origin *origin = job->origin;
+	bool was_full = scheduler->in_flight >= scheduler->limits.max_in_flight;
+
+	assert(origin != NULL && origin->in_flight > 0);
+	origin->in_flight--;
+	scheduler->in_flight--;
+	origin_settle(scheduler, origin);
+	*ret_wake = was_full ? SCHEDULER_ALL_LOOPS : wake_for(scheduler, origin);
+	job->origin = NULL;
+	origin->jobs--;
+	origin_forget_if_idle(scheduler, origin);
+}
+
+/* Why a job that waits has to end now; none when it has not. */
+static enum job_error_code
+overdue(const struct job *job, int64_t now_mono_ms)
+{
+	if (job->spec->deadline_ms != 0 && job->created_mono_ms + job->spec->deadline_ms <= now_mono_ms)
+		return JOB_ERROR_deadline_exceeded;
+	if (job->spec->queue_timeout_ms != 0 && job->run_at_mono_ms + job->spec->queue_timeout_ms <= now_mono_ms)
+		return JOB_ERROR_queue_timeout;
+	return JOB_ERROR_none;
+}
+
+struct job *
+scheduler_expire_locked(struct scheduler *scheduler, int64_t now_mono_ms, enum job_error_code *ret_why, int *ret_wake)
+{
+	for (struct heap_node *node; (node = heap_first(&scheduler->timers)) != NULL;) {
+		struct job *job = container_of(node, struct job, timer_node);
+
+		if (job->timer_due_mono_ms > now_mono_ms)
+			return NULL;
+		*ret_why = overdue(job, now_mono_ms);
+		if (*ret_why != JOB_ERROR_none) {
+			scheduler_remove_locked(scheduler, job);
+			return job;
+		}
+		set_timer(scheduler, job, now_mono_ms);
+		if (!job->queue_node.queued)
+			*ret_wake = scheduler_wake_both(*ret_wake, enqueue(scheduler, job));
+	}
+	return NULL;
+}
+
+int64_t
+scheduler_next_due_locked(const struct scheduler *scheduler)
+{
+	struct heap_node *first = heap_first(&scheduler->timers);
+
+	return first == NULL ? INT64_MAX : container_of(first, struct job, timer_node)->timer_due_mono_ms;
+}
+
+size_t
+scheduler_in_flight_locked(const struct scheduler *scheduler)
+{
+	return scheduler->in_flight;
+}
+
+size_t
+scheduler_origins_locked(const struct scheduler *scheduler)
+{
+	return HASH_COUNT(scheduler->origins);
+}

@@ -1,0 +1,106 @@
+/* See table.h. */
+#define HASH_NONFATAL_OOM 1
+#include "core/table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdint.h>
+
+void
+table_init(struct table *table, size_t max_queued, size_t max_waiters)
+{
+	*table = (struct table){.max_queued = max_queued};
+	lock_init(&table->lock);
+	awaits_init(&table->awaits, max_waiters);
+}
+
+void
+table_release(struct table *table)
+{
+	struct job *job, *next;
+
+	HASH_ITER(table_hash, table->jobs, job, next)
+	{
+		HASH_DELETE(table_hash, table->jobs, job);
+		job_unref(job);
+	}
+	lock_release(&table->lock);
+}
+
+/* The states in which a job counts against --max-queued. */
+static bool
+queues(enum job_state state)
+{
+	return state == JOB_queued || state == JOB_retrying;
+}
+
+int
+table_reserve_locked(struct table *table)
+{
+	lock_assert_held(&table->lock);
+	if (table->admitted >= table->max_queued)
+		return -EAGAIN;
+	table->admitted++;
+	return 0;
+}
+
+void
+table_unreserve_locked(struct table *table)
+{
+	lock_assert_held(&table->lock);
+	table->admitted--;
+}
+
+int
+table_insert_locked(struct table *table, struct job *job)
+{
+	lock_assert_held(&table->lock);
+	HASH_ADD(table_hash, table->jobs, id, sizeof job->id, job);
+	if (job->table_hash.tbl == NULL)
+		return -ENOMEM;
+	job_ref(job);
+	table->counts[job->state]++;
+	return 0;
+}
+
+struct job *
+table_find_locked(struct table *table, const struct id *id)
+{
+	struct job *job;
+
+	lock_assert_held(&table->lock);
+	HASH_FIND(table_hash, table->jobs, id, sizeof *id, job);
+	return job;
+}
+
+static void
+change_state(struct table *table, struct job *job, enum job_state state)
+{
+	table->counts[job->state]--;
+	table->admitted -= queues(job->state);
+	job_set_state(job, state);
+	table->admitted += queues(state);
+	table->counts[state]++;
+}
+
+void
+table_move_locked(struct table *table, struct job *job, enum job_state state, struct list *woken)
+{
+	lock_assert_held(&table->lock);
+	assert(!job_state_done(state));
+	change_state(table, job, state);
+	awaits_job_changed_locked(&table->awaits, job, woken);
+}
+
+void
+table_finish_locked(struct table *table, struct job *job, enum job_state state, struct list *woken)
+{
+	lock_assert_held(&table->lock);
+	assert(job_state_done(state));
+	change_state(table, job, state);
+	table->counts[state]--;
+	job->finish_order = ++table->finish_order;
+	awaits_job_changed_locked(&table->awaits, job, woken);
+	HASH_DELETE(table_hash, table->jobs, job);
+	job_unref(job);
+}

@@ -1,0 +1,44 @@
+/*
+ * The head of an origin's answer, line by line as libcurl hands it over: interim (1xx) heads are dropped, names lowered,
+ * values kept as received, bytes that are not UTF-8 read as ISO 8859-1. Trailers are ignored. One thread.
+ */
+#ifndef FETCHPOOL_FETCH_HEAD_H
+#define FETCHPOOL_FETCH_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "core/job.h"
+
+#define HEAD_MAX_BYTES (256 * 1024) /* of one answer, interim heads included */
+#define HEAD_MAX_FIELDS 2000
+
+struct head {
+	struct arena *arena;
+	int status; /* of the last status line; 0: none yet */
+	char version[8];
+	struct fields fields;
+	size_t capacity;
+	size_t bytes;
+	bool whole; /* the final head has ended */
+};
+
+enum head_step {
+	HEAD_MORE,     /* go on */
+	HEAD_ENDED,    /* this line ended the final head */
+	HEAD_TOO_LONG, /* above a bound */
+	HEAD_NO_MEMORY,
+};
+
+void head_init(struct head *head, struct arena *arena);
+enum head_step head_line(struct head *head, const char *line, size_t length) __attribute__((warn_unused_result));
+
+/* The announced length of the body, -1 when there is none. */
+int64_t head_content_length(const struct head *head);
+
+/* True when the Content-Type is of this type (lower case, without parameters). */
+bool head_is_type(const struct head *head, const char *type);
+
+#endif

@@ -1,0 +1,551 @@
+/* See hop.h. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "fetch/hop.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/text.h"
+#include "fetch/redirect.h"
+
+/* The body of a redirect is read and dropped, to keep the connection, but only so far. */
+#define REDIRECT_BODY_MAX 65536
+
+/* Request bodies up to this size go out in one piece with the head; larger ones are read from us as the socket takes
+ * them, so that we know when the last byte was handed over. */
+#define SMALL_BODY_BYTES 32768
+
+/* A POST is only sent on a connection that was in use so lately: an older one may have been closed on the other side,
+ * and then nobody could tell whether the request was seen. */
+#define UNSAFE_REUSE_SECONDS 2L
+
+bool
+hop_method_idempotent(const char *method)
+{
+	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"};
+
+	for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+		if (strcmp(method, methods[i]) == 0)
+			return true;
+	return false;
+}
+
+enum job_phase
+hop_phase(const struct transfer *transfer)
+{
+	curl_off_t connected = 0;
+
+	if (transfer->phase != JOB_PHASE_connect || transfer->easy == NULL)
+		return transfer->phase;
+	if (strcmp(transfer->hop.origin.scheme, "https") != 0)
+		return JOB_PHASE_connect;
+	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected);
+	return connected > 0 ? JOB_PHASE_tls : JOB_PHASE_connect;
+}
+
+/* ---- callbacks */
+
+/* Called when the connection is made (or reused) and the request is about to be sent on it. */
+static int
+on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	struct transfer *transfer = context;
+	struct address address;
+
+	(void)local_ip, (void)remote_port, (void)local_port;
+	snprintf(transfer->outcome->attempt->remote_ip, sizeof transfer->outcome->attempt->remote_ip, "%s", remote_ip);
+	if (address_parse(remote_ip, &address) == 0) {
+		/* A reused connection was vetted under the policy of its day: look again. */
+		struct egress_verdict verdict =
+			egress_check_address(transfer->policy, transfer->hop.origin.host, &address);
+		if (!verdict.allowed) {
+			metric_add(METRIC_DENIED, 1);
+			transfer_note_failure(
+				transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);
+			return CURL_PREREQFUNC_ABORT;
+		}
+	}
+	if (++transfer->sends > 1 && !hop_method_idempotent(transfer->method)) {
+		/* libcurl found the connection dead and would send the request again: it may have been seen. */
+		transfer_note_failure(transfer, JOB_ERROR_connection_lost, JOB_PHASE_send,
+			"the connection was lost while the request was sent; %s is not sent twice", transfer->method);
+		return CURL_PREREQFUNC_ABORT;
+	}
+	transfer->outcome->sent = true;
+	transfer->phase = JOB_PHASE_send;
+	transfer->sent_us = 0;
+	transfer->body_sent = 0;
+	if (!transfer->send_body || transfer->job->spec->body_bytes <= SMALL_BODY_BYTES) {
+		transfer->sent_us = mono_us();
+		transfer->phase = JOB_PHASE_first_byte;
+	}
+	transfer_set_clock(transfer);
+	return CURL_PREREQFUNC_OK;
+}
+
+static size_t
+on_read(char *buffer, size_t size, size_t count, void *context)
+{
+	struct transfer *transfer = context;
+	const struct job_spec *spec = transfer->job->spec;
+	size_t left = spec->body_bytes - transfer->body_sent, room = size * count;
+
+	if (left > room)
+		left = room;
+	memcpy(buffer, (const char *)spec->body + transfer->body_sent, left);
+	transfer->body_sent += left;
+	if (transfer->body_sent == spec->body_bytes && transfer->phase == JOB_PHASE_send) {
+		transfer->sent_us = mono_us();
+		transfer->phase = JOB_PHASE_first_byte;
+		transfer_set_clock(transfer);
+	}
+	return left;
+}
+
+static bool
+status_expected(const struct job_expect *expect, int status)
+{
+	for (size_t i = 0; i < expect->status_count; i++)
+		if (status >= expect->statuses[i].low && status <= expect->statuses[i].high)
+			return true;
+	return expect->status_count == 0;
+}
+
+/* The head of an answer that is not followed as a redirect: is it what the client wants? */
+static bool
+head_acceptable(struct transfer *transfer)
+{
+	const struct job_spec *spec = transfer->job->spec;
+	const struct head *head = &transfer->head;
+	int64_t announced = head_content_length(head);
+	bool encoded = spec->decompress && fields_have(&head->fields, "content-encoding");
+	bool has_body = strcmp(transfer->method, "HEAD") != 0 && head->status != 204 && head->status != 304;
+
+	if (!status_expected(&spec->expect, head->status)) {
+		transfer_note_failure(transfer, JOB_ERROR_expect_failed, JOB_PHASE_expect,
+			"the status is %d, which was not expected", head->status);
+		return false;
+	}
+	if (spec->expect.content_type != NULL && !head_is_type(head, spec->expect.content_type)) {
+		const char *type = fields_get(&head->fields, "content-type");
+		transfer_note_failure(transfer, JOB_ERROR_expect_failed, JOB_PHASE_expect,
+			"the content type is %.80s, %.60s was expected", type == NULL ? "missing" : type,
+			spec->expect.content_type);
+		return false;
+	}
+	if (has_body && !encoded && announced > spec->max_body_bytes) {
+		transfer_note_failure(transfer, JOB_ERROR_too_large, JOB_PHASE_body,
+			"the answer announces %" PRId64 " bytes, above max_body_bytes of %" PRId64, announced,
+			spec->max_body_bytes);
+		return false;
+	}
+	return true;
+}
+
+static bool
+head_ended(struct transfer *transfer)
+{
+	const struct head *head = &transfer->head;
+	const char *location = fields_get(&head->fields, "location");
+	int max_redirects = transfer->job->spec->max_redirects;
+
+	transfer->phase = JOB_PHASE_body;
+	transfer_set_clock(transfer);
+	snprintf(transfer->outcome->attempt->http_version, sizeof transfer->outcome->attempt->http_version, "%s",
+		head->version);
+	if (max_redirects > 0 && redirect_followed(head->status) && location != NULL && *location != '\0') {
+		transfer->redirecting = true;
+		transfer->redirect_body_bytes = 0;
+		if (transfer->outcome->attempt->redirect_count < (size_t)max_redirects)
+			return true;
+		transfer_note_failure(transfer, JOB_ERROR_too_many_redirects, JOB_PHASE_redirect,
+			"more than %d redirects", max_redirects);
+		return false;
+	}
+	atomic_store_explicit(&transfer->job->total_bytes, head_content_length(head), memory_order_relaxed);
+	return head_acceptable(transfer);
+}
+
+/* Returning anything but the length makes libcurl end the transfer. */
+static size_t
+on_header(char *line, size_t size, size_t count, void *context)
+{
+	struct transfer *transfer = context;
+	size_t length = size * count;
+
+	transfer->last_byte_us = mono_us();
+	if (transfer->first_byte_us == 0) {
+		transfer->first_byte_us = transfer->last_byte_us;
+		transfer->phase = JOB_PHASE_first_byte;
+		transfer_set_clock(transfer);
+	}
+	switch (head_line(&transfer->head, line, length)) {
+	case HEAD_MORE:
+		return length;
+	case HEAD_ENDED:
+		return head_ended(transfer) ? length : 0;
+	case HEAD_TOO_LONG:
+		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
+			"the head of the answer has over %d bytes or %d fields", HEAD_MAX_BYTES, HEAD_MAX_FIELDS);
+		return 0;
+	case HEAD_NO_MEMORY:
+		break;
+	}
+	transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_first_byte, "the server ran out of memory");
+	return 0;
+}
+
+static void
+note_sink_failure(struct transfer *transfer, int error)
+{
+	if (error == -EFBIG)
+		transfer_note_failure(transfer, JOB_ERROR_too_large, JOB_PHASE_body,
+			"the body is above max_body_bytes of %" PRId64, transfer->job->spec->max_body_bytes);
+	else
+		transfer_note_failure(
+			transfer, JOB_ERROR_internal, JOB_PHASE_body, "cannot keep the body: %s", strerror(-error));
+}
+
+/* What clients see as progress: bytes on the wire, which a decoder hides from us but libcurl counts. */
+static void
+tell_progress(struct transfer *transfer)
+{
+	int64_t bytes = transfer->sink.bytes;
+	curl_off_t wire = 0;
+
+	if (fields_have(&transfer->head.fields, "content-encoding")) {
+		curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &wire);
+		bytes = wire;
+	}
+	atomic_store_explicit(&transfer->job->received_bytes, bytes, memory_order_relaxed);
+}
+
+static size_t
+on_write(char *bytes, size_t size, size_t count, void *context)
+{
+	struct transfer *transfer = context;
+	size_t length = size * count;
+
+	transfer->last_byte_us = mono_us();
+	if (transfer->redirecting) {
+		transfer->redirect_body_bytes += length;
+		return transfer->redirect_body_bytes <= REDIRECT_BODY_MAX ? length : 0;
+	}
+	int error = sink_write(&transfer->sink, bytes, length);
+	if (error != 0) {
+		note_sink_failure(transfer, error);
+		return 0;
+	}
+	tell_progress(transfer);
+	return length;
+}
+
+/* ---- the request */
+
+static bool
+append(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(*list, line);
+
+	if (longer == NULL)
+		return false;
+	*list = longer;
+	return true;
+}
+
+static bool
+append_field(struct curl_slist **list, const char *name, const char *value)
+{
+	char small[512], *line = small;
+	size_t length = strlen(name) + strlen(value) + 3;
+
+	if (length > sizeof small && (line = malloc(length)) == NULL)
+		return false;
+	/* libcurl's spelling of a field with an empty value is "name;". */
+	snprintf(line, length, *value == '\0' ? "%s;%s" : "%s: %s", name, value);
+	bool ok = append(list, line);
+	if (line != small)
+		free(line);
+	return ok;
+}
+
+static bool
+is_secret(const struct transfer *transfer, const char *name)
+{
+	const struct pool_settings *settings = transfer->settings;
+
+	for (size_t i = 0; i < settings->secret_header_count; i++)
+		if (text_equal_nocase(name, settings->secret_headers[i]))
+			return true;
+	return false;
+}
+
+static bool
+append_client_fields(struct transfer *transfer)
+{
+	const struct job_spec *spec = transfer->job->spec;
+
+	for (size_t i = 0; i < spec->headers.count; i++) {
+		const struct field *field = &spec->headers.items[i];
+
+		if (!transfer->send_secret && is_secret(transfer, field->name))
+			continue;
+		if (spec->has_body && !transfer->send_body && redirect_body_field(field->name))
+			continue;
+		if (!append_field(&transfer->headers, field->name, field->value))
+			return false;
+	}
+	return true;
+}
+
+static bool
+set_headers(struct transfer *transfer)
+{
+	const struct job_spec *spec = transfer->job->spec;
+	bool body = spec->has_body && transfer->send_body;
+
+	if (!append_client_fields(transfer))
+		return false;
+	if (spec->authorization != NULL && transfer->send_secret &&
+		!append_field(&transfer->headers, "Authorization", spec->authorization))
+		return false;
+	if (!append(&transfer->headers, "Expect:"))
+		return false;
+	/* Without a type of the client's own libcurl would call every body a form. */
+	if (!fields_have(&spec->headers, "content-type") || !body)
+		if (!append(&transfer->headers, body && spec->body_is_json ? "Content-Type: application/json" : "Content-Type:"))
+			return false;
+	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+	return true;
+}
+
+static void
+set_method(struct transfer *transfer)
+{
+	const struct job_spec *spec = transfer->job->spec;
+	const char *method = transfer->method;
+	CURL *easy = transfer->easy;
+	bool body = spec->has_body && transfer->send_body;
+	bool empty = !body && (!strcmp(method, "POST") || !strcmp(method, "PUT") || !strcmp(method, "PATCH"));
+
+	if (strcmp(method, "HEAD") == 0) {
+		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+		return;
+	}
+	if (body || empty) {
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(body ? spec->body_bytes : 0));
+		if (empty || spec->body_bytes <= SMALL_BODY_BYTES) {
+			curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body ? (const char *)spec->body : "");
+		} else {
+			curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+			curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
+		}
+	}
+	if (strcmp(method, body || empty ? "POST" : "GET") != 0)
+		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+	if (!hop_method_idempotent(method))
+		curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, UNSAFE_REUSE_SECONDS);
+}
+
+/* The codings that this libcurl can decode, of those that we promise. */
+static const char *
+codings(void)
+{
+	static char list[32];
+
+	if (*list == '\0') {
+		const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+		snprintf(list, sizeof list, "gzip%s%s", info->features & CURL_VERSION_BROTLI ? ", br" : "",
+			info->features & CURL_VERSION_ZSTD ? ", zstd" : "");
+	}
+	return list;
+}
+
+void
+hop_init(void)
+{
+	codings();
+}
+
+/* Our clocks end a connect; libcurl's own is there to make it turn to the next address in time. */
+static long
+connect_timeout_ms(const struct transfer *transfer)
+{
+	int64_t ms = transfer->job->spec->connect_timeout_ms;
+
+	return ms == 0 || ms > INT_MAX - 1000 ? INT_MAX : (long)ms + 1000;
+}
+
+static void
+set_common(struct transfer *transfer)
+{
+	CURL *easy = transfer->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->curl_error);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_URL, transfer->hop.text);
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, transfer->settings->user_agent);
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_timeout_ms(transfer));
+	/* The store of CAs is only kept when there is no directory of them; it is then read once, not at each connection. */
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, -1L);
+	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
+	if (transfer->resolve != NULL)
+		curl_easy_setopt(easy, CURLOPT_RESOLVE, transfer->resolve);
+	if (transfer->job->spec->decompress)
+		curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, codings());
+}
+
+static void
+set_callbacks(struct transfer *transfer)
+{
+	CURL *easy = transfer->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prereq);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+}
+
+/*
+ * The vetted addresses, for libcurl's cache: it makes no look-up of its own, so nothing can change between the check
+ * and the connect. Given anew with each hop, since what is in that cache may be gone or another's.
+ */
+static bool
+pin_addresses(struct transfer *transfer)
+{
+	struct buffer line = {0};
+	char text[ADDRESS_TEXT_BYTES];
+
+	if (transfer->resolved_us == 0)
+		return true; /* an address literal */
+	buffer_printf(&line, "+%s:%d:", transfer->hop.origin.host, transfer->hop.origin.port);
+	for (size_t i = 0; i < transfer->resolved.count; i++) {
+		const struct address *address = &transfer->resolved.addresses[i];
+
+		address_format(address, text);
+		buffer_printf(&line, address->family == 6 ? "%s[%s]" : "%s%s", i == 0 ? "" : ",", text);
+	}
+	char *pinned = buffer_steal(&line);
+	bool ok = pinned != NULL && append(&transfer->resolve, pinned);
+	free(pinned);
+	return ok;
+}
+
+int
+hop_prepare(struct transfer *transfer)
+{
+	*transfer->curl_error = '\0';
+	if (!pin_addresses(transfer))
+		return -ENOMEM;
+	set_common(transfer);
+	set_callbacks(transfer);
+	set_method(transfer);
+	return set_headers(transfer) ? 0 : -ENOMEM;
+}
+
+/* ---- the result */
+
+static void
+explain(struct transfer *transfer, enum job_error_code code, enum job_phase phase, CURLcode result)
+{
+	transfer_note_failure(transfer, code, phase, "%s",
+		*transfer->curl_error != '\0' ? transfer->curl_error : curl_easy_strerror(result));
+}
+
+/* What libcurl's codes mean here; the rest depends on how far the hop was. */
+static const struct {
+	CURLcode result;
+	enum job_error_code code;
+} meanings[] = {
+	{CURLE_COULDNT_CONNECT, JOB_ERROR_connect_failed},
+	{CURLE_COULDNT_RESOLVE_HOST, JOB_ERROR_dns_failed},
+	{CURLE_OPERATION_TIMEDOUT, JOB_ERROR_connect_timeout},
+	{CURLE_SSL_CONNECT_ERROR, JOB_ERROR_tls_failed},
+	{CURLE_PEER_FAILED_VERIFICATION, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CERTPROBLEM, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CIPHER, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CACERT_BADFILE, JOB_ERROR_tls_failed},
+	{CURLE_SSL_ISSUER_ERROR, JOB_ERROR_tls_failed},
+	{CURLE_SSL_ENGINE_INITFAILED, JOB_ERROR_tls_failed},
+	{CURLE_SSL_INVALIDCERTSTATUS, JOB_ERROR_tls_failed},
+	{CURLE_SEND_ERROR, JOB_ERROR_connection_lost},
+	{CURLE_SEND_FAIL_REWIND, JOB_ERROR_connection_lost},
+	{CURLE_RECV_ERROR, JOB_ERROR_connection_lost},
+	{CURLE_GOT_NOTHING, JOB_ERROR_connection_lost},
+	{CURLE_ABORTED_BY_CALLBACK, JOB_ERROR_connection_lost},
+	{CURLE_PARTIAL_FILE, JOB_ERROR_truncated},
+	{CURLE_WEIRD_SERVER_REPLY, JOB_ERROR_protocol_error},
+	{CURLE_UNSUPPORTED_PROTOCOL, JOB_ERROR_protocol_error},
+#if LIBCURL_VERSION_NUM >= 0x080600
+	{CURLE_TOO_LARGE, JOB_ERROR_protocol_error},
+#endif
+	{CURLE_BAD_CONTENT_ENCODING, JOB_ERROR_bad_content_encoding},
+	{CURLE_WRITE_ERROR, JOB_ERROR_bad_content_encoding}, /* not from our callback: a decoder's */
+};
+
+void
+hop_explain_failure(struct transfer *transfer, CURLcode result)
+{
+	enum job_error_code code = JOB_ERROR_internal;
+	enum job_phase phase = hop_phase(transfer);
+
+	for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
+		if (meanings[i].result == result)
+			code = meanings[i].code;
+	/* A broken chunk comes as a receive error; its message alone tells it from a lost connection. */
+	if (result == CURLE_RECV_ERROR && strstr(transfer->curl_error, "chunked-encoding") != NULL)
+		code = JOB_ERROR_protocol_error;
+	if (code == JOB_ERROR_tls_failed)
+		phase = JOB_PHASE_tls;
+	else if (phase == JOB_PHASE_tls && code == JOB_ERROR_connection_lost)
+		code = JOB_ERROR_tls_failed;
+	explain(transfer, code, phase, result);
+}
+
+void
+hop_take_figures(struct transfer *transfer)
+{
+	struct attempt *attempt = transfer->outcome->attempt;
+	struct timings *timings = &attempt->timings;
+	int64_t before_us = transfer->hop_started_us - transfer->started_us;
+	int64_t prepared_us = transfer->resolved_us != 0 ? transfer->resolved_us - transfer->hop_started_us : 0;
+	curl_off_t connect = 0, tls = 0, received = 0;
+	long opened = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &opened);
+	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connect);
+	curl_easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &tls);
+	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &received);
+	metric_add(METRIC_CONNECTIONS_OPENED, (uint64_t)opened);
+	if (!transfer->redirecting)
+		attempt->received_bytes = received;
+	*timings = (struct timings){.queue = timings->queue, .dns = -1, .connect = -1, .tls = -1, .first_byte = -1, .total = -1};
+	if (transfer->resolved_us != 0)
+		timings->dns = (before_us + prepared_us) / 1000;
+	if (opened > 0 && connect > 0)
+		timings->connect = (before_us + prepared_us + connect) / 1000;
+	if (opened > 0 && tls > 0)
+		timings->tls = (before_us + prepared_us + tls) / 1000;
+	if (transfer->first_byte_us != 0)
+		timings->first_byte = (transfer->first_byte_us - transfer->started_us) / 1000;
+}

@@ -1,0 +1,27 @@
+/* One request and its answer on a libcurl easy handle: options, callbacks, and what a result means. The loop's thread. */
+#ifndef FETCHPOOL_FETCH_HOP_H
+#define FETCHPOOL_FETCH_HOP_H
+
+#include <curl/curl.h>
+
+#include "fetch/transfer.h"
+
+/* Once, before any thread. */
+void hop_init(void);
+
+/* Sets the easy handle up for the transfer's hop. Returns 0 or -ENOMEM. */
+int hop_prepare(struct transfer *transfer) __attribute__((warn_unused_result));
+
+/* True when the method may be sent twice (RFC 9110, section 9.2.2). */
+bool hop_method_idempotent(const char *method);
+
+/* The phase as far as libcurl knows it: TCP connected or not, TLS done or not. */
+enum job_phase hop_phase(const struct transfer *transfer);
+
+/* Turns a libcurl failure into the transfer's error. */
+void hop_explain_failure(struct transfer *transfer, CURLcode result);
+
+/* Reads address and timings of the hop into the attempt. */
+void hop_take_figures(struct transfer *transfer);
+
+#endif

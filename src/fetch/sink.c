@@ -1,0 +1,142 @@
+/* See sink.h. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "fetch/sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+/* Fetched once: asking OpenSSL 3 for an algorithm by name takes locks and a while. */
+static const EVP_MD *sha256;
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+
+static void
+load_sha256(void)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+#else
+	sha256 = EVP_sha256();
+#endif
+}
+
+int
+sink_open(struct sink *sink, const char *dir, const struct id *id, int64_t cap, int64_t inline_bytes)
+{
+	pthread_once(&sha256_once, load_sha256);
+	*sink = (struct sink){.dir = dir, .id = *id, .cap = cap, .inline_bytes = inline_bytes, .fd = -1};
+	sink->hash = EVP_MD_CTX_new();
+	if (sink->hash == NULL || sha256 == NULL || EVP_DigestInit_ex(sink->hash, sha256, NULL) != 1) {
+		sink_abandon(sink);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int
+write_file(int fd, const char *bytes, size_t count)
+{
+	while (count > 0) {
+		ssize_t written = write(fd, bytes, count);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return -errno;
+		bytes += written;
+		count -= (size_t)written;
+	}
+	return 0;
+}
+
+/* Goes on in a file, which begins with what was in memory. */
+static int
+spill(struct sink *sink)
+{
+	char name[ID_TEXT_BYTES];
+
+	id_format(&sink->id, name);
+	if (asprintf(&sink->path, "%s/%s", sink->dir, name) < 0) {
+		sink->path = NULL;
+		return -ENOMEM;
+	}
+	sink->fd = open(sink->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (sink->fd < 0)
+		return -errno;
+	int error = write_file(sink->fd, sink->memory.data, sink->memory.count);
+	buffer_release(&sink->memory);
+	return error;
+}
+
+int
+sink_write(struct sink *sink, const void *bytes, size_t count)
+{
+	if ((int64_t)count > sink->cap - sink->bytes)
+		return -EFBIG;
+	sink->bytes += (int64_t)count;
+	EVP_DigestUpdate(sink->hash, bytes, count);
+	int64_t in_memory = sink->inline_bytes > SINK_MEMORY_BYTES ? sink->inline_bytes : SINK_MEMORY_BYTES;
+	if (sink->fd < 0 && sink->bytes <= in_memory) {
+		buffer_append(&sink->memory, bytes, count);
+		return sink->memory.failed ? -ENOMEM : 0;
+	}
+	int error = sink->fd < 0 ? spill(sink) : 0;
+	return error != 0 ? error : write_file(sink->fd, bytes, count);
+}
+
+static void
+close_sink(struct sink *sink)
+{
+	EVP_MD_CTX_free(sink->hash);
+	sink->hash = NULL;
+	if (sink->fd >= 0)
+		close(sink->fd);
+	sink->fd = -1;
+	buffer_release(&sink->memory);
+	free(sink->path);
+	sink->path = NULL;
+}
+
+int
+sink_finish(struct sink *sink, struct body *ret)
+{
+	struct body body = {.bytes = sink->bytes};
+
+	EVP_DigestFinal_ex(sink->hash, body.sha256, NULL);
+	if (sink->fd >= 0) {
+		int failed = close(sink->fd);
+
+		sink->fd = -1;
+		if (failed != 0)
+			return -errno;
+		body.path = sink->path;
+		sink->path = NULL;
+	} else {
+		body.is_text = body.bytes <= sink->inline_bytes && utf8_valid(sink->memory.data, sink->memory.count) &&
+			(sink->memory.count == 0 || memchr(sink->memory.data, 0, sink->memory.count) == NULL);
+		body.data = buffer_steal(&sink->memory);
+		if (body.data == NULL)
+			return -ENOMEM;
+	}
+	close_sink(sink);
+	*ret = body;
+	return 0;
+}
+
+void
+sink_abandon(struct sink *sink)
+{
+	if (sink->path != NULL)
+		unlink(sink->path);
+	close_sink(sink);
+}

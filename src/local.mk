@@ -1,0 +1,134 @@
+# The program, and a library of all but main for the unit tests.
+FP_LIBS = $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) $(LIBEV_LIBS)
+FP_LIB_CFLAGS = $(MHD_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CARES_CFLAGS) $(CRYPTO_CFLAGS) $(IDN_CFLAGS) \
+	$(CONFUSE_CFLAGS) $(LIBEV_CFLAGS)
+
+noinst_LIBRARIES += src/libfetchpool.a
+src_libfetchpool_a_CFLAGS = $(AM_CFLAGS) $(FP_LIB_CFLAGS)
+src_libfetchpool_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_builddir)/src
+src_libfetchpool_a_SOURCES = \
+	src/api/api.c \
+	src/api/api.h \
+	src/api/body.c \
+	src/api/codec.c \
+	src/api/codec.h \
+	src/api/codec_job.c \
+	src/api/codec_private.h \
+	src/api/codec_spec.c \
+	src/api/front.h \
+	src/api/guard.c \
+	src/api/guard.h \
+	src/api/http.c \
+	src/api/http.h \
+	src/api/http_head.c \
+	src/api/http_head.h \
+	src/api/http_listen.c \
+	src/api/http_listen.h \
+	src/api/jobs.c \
+	src/api/jobs.h \
+	src/api/json_out.c \
+	src/api/json_out.h \
+	src/api/list.c \
+	src/api/ops.c \
+	src/api/ops.h \
+	src/api/problem.c \
+	src/api/problem.h \
+	src/api/query.c \
+	src/api/query.h \
+	src/api/routes.c \
+	src/api/routes.h \
+	src/api/tokens.c \
+	src/api/tokens.h \
+	src/api/wait.c \
+	src/api/wait.h \
+	src/base/arena.c \
+	src/base/arena.h \
+	src/base/buffer.c \
+	src/base/buffer.h \
+	src/base/clock.c \
+	src/base/clock.h \
+	src/base/config.c \
+	src/base/config.h \
+	src/base/config_file.c \
+	src/base/config_file.h \
+	src/base/heap.c \
+	src/base/heap.h \
+	src/base/id.c \
+	src/base/id.h \
+	src/base/list.h \
+	src/base/lock.c \
+	src/base/lock.h \
+	src/base/log.c \
+	src/base/log.h \
+	src/base/metrics.c \
+	src/base/metrics.h \
+	src/base/metrics.tbl.h \
+	src/base/options.c \
+	src/base/options.h \
+	src/base/options.tbl.h \
+	src/base/state_dir.c \
+	src/base/state_dir.h \
+	src/base/text.c \
+	src/base/text.h \
+	src/core/await.c \
+	src/core/await.h \
+	src/core/errors.tbl.h \
+	src/core/job.c \
+	src/core/job.h \
+	src/core/phases.tbl.h \
+	src/core/scheduler.c \
+	src/core/scheduler.h \
+	src/core/states.tbl.h \
+	src/core/table.c \
+	src/core/table.h \
+	src/fetch/egress.c \
+	src/fetch/egress.h \
+	src/fetch/head.c \
+	src/fetch/head.h \
+	src/fetch/hop.c \
+	src/fetch/hop.h \
+	src/fetch/loop.c \
+	src/fetch/loop.h \
+	src/fetch/pool.c \
+	src/fetch/pool.h \
+	src/fetch/ranges.tbl.h \
+	src/fetch/redirect.c \
+	src/fetch/redirect.h \
+	src/fetch/resolver.c \
+	src/fetch/resolver.h \
+	src/fetch/sink.c \
+	src/fetch/sink.h \
+	src/fetch/transfer.c \
+	src/fetch/transfer.h \
+	src/fetch/url.c \
+	src/fetch/url.h \
+	src/ledger/ledger.c \
+	src/ledger/ledger.h \
+	src/ledger/memory.c \
+	src/service/cancel.c \
+	src/service/changes.c \
+	src/service/housekeeper.c \
+	src/service/look.c \
+	src/service/private.h \
+	src/service/run.c \
+	src/service/service.c \
+	src/service/service.h \
+	src/service/submit.c
+nodist_src_libfetchpool_a_SOURCES = src/api/openapi.h
+
+bin_PROGRAMS += src/fetchpool
+src_fetchpool_SOURCES = src/main.c
+src_fetchpool_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
+src_fetchpool_LDADD = src/libfetchpool.a $(FP_LIBS)
+
+# The description that is served, as a string of C.
+BUILT_SOURCES += src/api/openapi.h
+CLEANFILES += src/api/openapi.h
+EXTRA_DIST += src/api/openapi.json
+src/api/openapi.h: src/api/openapi.json src/local.mk
+	$(AM_V_GEN)$(MKDIR_P) src/api && { \
+	  echo '/* Made from openapi.json. */'; \
+	  echo 'static const char openapi_json[] ='; \
+	  $(SED) -e 's/[\\"]/\\&/g' -e 's/^ */"/' -e 's/$$/"/' $(top_srcdir)/src/api/openapi.json; \
+	  echo ';'; } > $@.tmp && mv $@.tmp $@
+src/api/libfetchpool_a-ops.$(OBJEXT): src/api/openapi.h

@@ -1,0 +1,240 @@
+/*
+ * The daemon: options, an ordered start, signals, drain, and the teardown in reverse.
+ *
+ * The main thread alone takes signals, with sigwait; every other thread has them blocked.
+ */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/options.h"
+#include "service/service.h"
+
+#define EXIT_USAGE 2
+
+extern char **environ;
+
+struct program {
+	int argc;
+	char **argv;
+	struct config config;
+	struct service *service;
+	struct api *api;
+	sigset_t signals;
+};
+
+static const struct options_checks checks = {.egress_rule = service_egress_rule_valid};
+
+/* ---- the start */
+
+static void
+block_signals(sigset_t *signals)
+{
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Each fetch and each client needs a descriptor. */
+static void
+raise_descriptor_limit(const struct config *config)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)(config->max_in_flight + config->max_connections) + 1024;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < wanted)
+		log_info("the limit of open files is %llu; %llu would serve max-in-flight and max-connections in full",
+			(unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+}
+
+/* libcurl and what it uses look at these; nothing from the environment may steer where we fetch or what is logged. */
+static void
+clean_environment(void)
+{
+	static const char *const names[] = {"SSLKEYLOGFILE", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY",
+		"all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "CURL_HOME"};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		unsetenv(names[i]);
+}
+
+static void
+announce(const struct program *program)
+{
+	const char *address;
+
+	for (size_t i = 0; (address = api_address(program->api, i)) != NULL; i++)
+		log_write(LOG_ALWAYS, "listening on %s", address);
+}
+
+static int
+start(struct program *program)
+{
+	char *message = NULL;
+	const char *what = "the service";
+
+	int error = service_new(&program->config, &program->service, &message);
+	if (error == 0)
+		error = service_start(program->service);
+	if (error == 0) {
+		what = "the front door";
+		error = api_start(&program->config, program->service, &program->api, &message);
+	}
+	if (error != 0) {
+		if (message != NULL)
+			log_write(LOG_ALWAYS, "cannot start: %s", message);
+		else
+			log_write(LOG_ALWAYS, "cannot start %s: %s", what, strerror(-error));
+	}
+	free(message);
+	return error;
+}
+
+/* ---- while it runs */
+
+static void
+reload(struct program *program)
+{
+	struct config config;
+	char *message = NULL;
+
+	int error = options_load(program->argc, program->argv, environ, &checks, &config, &message);
+	if (error == 0) {
+		error = api_reload(program->api, &config, &message);
+		if (error == 0)
+			error = service_reload(program->service, &config);
+		if (error == 0)
+			log_configure((enum log_level)config.log_level, config.log_format != 0);
+		config_release(&config);
+	}
+	if (error == 0) {
+		metric_add(METRIC_RELOADS, 1);
+		log_info("reloaded tokens, egress rules, origin limits and log level");
+	} else {
+		log_error("nothing reloaded: %s", message != NULL ? message : strerror(-error));
+	}
+	free(message);
+}
+
+/* A second signal while the server drains ends the wait. */
+struct drain_watch {
+	struct program *program;
+	_Atomic(bool) over, aborted;
+};
+
+static void *
+watch_signals(void *context)
+{
+	struct drain_watch *watch = context;
+	int signal_number;
+
+	while (sigwait(&watch->program->signals, &signal_number) == 0 && !watch->over) {
+		if (signal_number == SIGHUP)
+			continue;
+		watch->aborted = true;
+		log_write(LOG_ALWAYS, "signal %d again: aborting", signal_number);
+		service_abort(watch->program->service);
+	}
+	return NULL;
+}
+
+/* Returns false when it was cut short. */
+static bool
+drain(struct program *program)
+{
+	struct drain_watch watch = {.program = program};
+	pthread_t watcher;
+
+	log_info("draining for up to %lld ms", (long long)program->config.drain_timeout_ms);
+	bool watching = thread_start(&watcher, "signals", watch_signals, &watch) == 0;
+	service_drain(program->service);
+	service_await_idle(program->service, mono_ms() + program->config.drain_timeout_ms);
+	if (watching) {
+		watch.over = true;
+		pthread_kill(watcher, SIGTERM);
+		thread_join(watcher);
+	}
+	return !watch.aborted;
+}
+
+static bool
+serve(struct program *program)
+{
+	int signal_number;
+
+	for (;;) {
+		if (sigwait(&program->signals, &signal_number) != 0)
+			continue;
+		if (signal_number != SIGHUP)
+			return drain(program);
+		reload(program);
+	}
+}
+
+static int
+run(struct program *program)
+{
+	bool clean = false;
+
+	block_signals(&program->signals);
+	clean_environment();
+	raise_descriptor_limit(&program->config);
+	curl_global_init(CURL_GLOBAL_ALL);
+	int error = start(program);
+	if (error == 0) {
+		announce(program);
+		clean = serve(program);
+	}
+	if (program->service != NULL)
+		service_stop(program->service);
+	if (program->api != NULL)
+		api_stop(program->api);
+	service_free(program->service);
+	curl_global_cleanup();
+	log_info("stopped");
+	return error == 0 && clean ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct program program = {.argc = argc, .argv = argv};
+	char *message = NULL;
+	int status = EXIT_SUCCESS;
+
+	if (options_load(argc, argv, environ, &checks, &program.config, &message) != 0) {
+		fprintf(stderr, "fetchpool: %s\n", message != NULL ? message : "out of memory");
+		free(message);
+		return EXIT_USAGE;
+	}
+	log_configure((enum log_level)program.config.log_level, program.config.log_format != 0);
+	if (program.config.help)
+		options_print_help(stdout);
+	else if (program.config.version)
+		printf("fetchpool %s\n", FETCHPOOL_VERSION);
+	else if (!program.config.check_config)
+		status = run(&program);
+	config_release(&program.config);
+	return status;
+}

@@ -1,0 +1,123 @@
+/*
+ * The one thread that minds the clock for everything that does not run: jobs whose run_at comes, whose queue_timeout or
+ * deadline is up, waits whose time is up, results that expire. It sleeps until the first of them.
+ */
+#include "service/private.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+
+void
+poke_housekeeper_locked(struct service *service, int64_t due_mono_ms)
+{
+	if (due_mono_ms < service->sleeps_until)
+		cond_signal(&service->changed);
+}
+
+static void
+fail_overdue_locked(
+	struct service *service, struct job *job, enum job_error_code why, struct list *changes)
+{
+	struct job_error error = {.code = why, .phase = JOB_PHASE_queue};
+
+	if (job->finishing)
+		return;
+	snprintf(error.message, sizeof error.message, "%s",
+		why == JOB_ERROR_queue_timeout ? "the job was not started within queue_timeout"
+					       : "the job's deadline passed before it was started");
+	end_job_locked(service, job, JOB_failed, &error, NULL, NULL, changes);
+}
+
+/* Does what is due now, and tells when to come again. */
+static int64_t
+tick_locked(struct service *service, int64_t now, struct list *changes, struct list *woken, int *ret_wake)
+{
+	enum job_error_code why;
+	struct job *job;
+
+	while ((job = scheduler_expire_locked(service->scheduler, now, &why, ret_wake)) != NULL)
+		fail_overdue_locked(service, job, why, changes);
+	awaits_expire_locked(&service->table.awaits, now, woken);
+	int64_t due = scheduler_next_due_locked(service->scheduler);
+	int64_t await_due = awaits_next_due_locked(&service->table.awaits);
+	return due < await_due ? due : await_due;
+}
+
+/* Removes what has expired; gives the monotonic time to come again. */
+static int64_t
+sweep(struct service *service)
+{
+	int64_t now = wall_ms();
+
+	lock_take(&service->table.lock);
+	int64_t due = service->sweep_due_wall_ms;
+	service->sweep_due_wall_ms = INT64_MAX;
+	lock_drop(&service->table.lock);
+	if (due <= now)
+		due = service->ledger->ops->sweep(service->ledger, now);
+	lock_take(&service->table.lock);
+	if (due < service->sweep_due_wall_ms)
+		service->sweep_due_wall_ms = due;
+	due = service->sweep_due_wall_ms;
+	lock_drop(&service->table.lock);
+	return due == INT64_MAX ? INT64_MAX : mono_ms() + (due > now ? due - now : 0);
+}
+
+static int64_t
+round_of_work(struct service *service)
+{
+	struct list changes, woken;
+	int wake = SCHEDULER_NO_LOOP;
+	int64_t sweep_due = sweep(service);
+
+	list_init(&changes);
+	list_init(&woken);
+	lock_take(&service->table.lock);
+	int64_t due = tick_locked(service, mono_ms(), &changes, &woken, &wake);
+	lock_drop(&service->table.lock);
+	wake_loops(service, wake);
+	changes_write(service, &changes);
+	await_wake_all(&woken);
+	return due < sweep_due ? due : sweep_due;
+}
+
+/* The longest sleep: the wall clock may be set, and what expires goes by it. */
+#define LONGEST_SLEEP_MS 60000
+
+static bool
+sleep_until(struct service *service, int64_t due)
+{
+	int64_t longest = mono_ms() + LONGEST_SLEEP_MS;
+
+	lock_take(&service->table.lock);
+	/* Something may have come between the look and this lock. */
+	int64_t first = scheduler_next_due_locked(service->scheduler);
+	int64_t await_due = awaits_next_due_locked(&service->table.awaits);
+	int64_t sweep_due = service->sweep_due_wall_ms;
+	if (sweep_due != INT64_MAX)
+		sweep_due = mono_ms() + (sweep_due - wall_ms());
+	if (first < due)
+		due = first;
+	if (await_due < due)
+		due = await_due;
+	if (sweep_due < due)
+		due = sweep_due;
+	service->sleeps_until = due < longest ? due : longest;
+	if (!service->stop_housekeeping)
+		cond_wait_until(&service->changed, &service->table.lock, service->sleeps_until);
+	service->sleeps_until = INT64_MIN; /* awake: looks at everything before it sleeps again */
+	bool stop = service->stop_housekeeping;
+	lock_drop(&service->table.lock);
+	return !stop;
+}
+
+void *
+housekeeper_run(void *context)
+{
+	struct service *service = context;
+
+	while (sleep_until(service, round_of_work(service)))
+		;
+	return NULL;
+}

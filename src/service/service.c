@@ -1,0 +1,302 @@
+/* The life of the service: start, reload, drain, stop. See service.h. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "service/private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+/* Secret without being told. */
+static const char *const usual_secrets[] = {"authorization", "cookie", "x-api-key"};
+#define USUAL_SECRETS (sizeof usual_secrets / sizeof *usual_secrets)
+
+bool
+service_egress_rule_valid(const char *rule)
+{
+	return egress_rule_valid(rule);
+}
+
+static struct egress_policy *
+policy_of(const struct config *config)
+{
+	const char *bad;
+
+	return egress_policy_new(config->egress_allow.items, config->egress_allow.count, config->egress_deny.items,
+		config->egress_deny.count, &bad);
+}
+
+static int
+set_limits(const struct config *config, struct scheduler_limits *ret, struct origin_limit **ret_origins)
+{
+	struct origin_limit *origins = calloc(config->origin_count + 1, sizeof *origins);
+
+	if (origins == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->origin_count; i++)
+		origins[i] = (struct origin_limit){
+			.host = config->origins[i].host,
+			.port = config->origins[i].port,
+			.max_in_flight = (size_t)config->origins[i].max_in_flight,
+		};
+	*ret = (struct scheduler_limits){
+		.max_in_flight = (size_t)config->max_in_flight,
+		.max_in_flight_per_origin = (size_t)config->max_in_flight_per_origin,
+		.origins = origins,
+		.origin_count = config->origin_count,
+	};
+	*ret_origins = origins;
+	return 0;
+}
+
+static int
+make_scheduler(struct service *service)
+{
+	struct scheduler_limits limits;
+	struct origin_limit *origins;
+
+	int error = set_limits(service->config, &limits, &origins);
+	if (error != 0)
+		return error;
+	error = scheduler_new(&limits, (unsigned)service->config->workers, &service->scheduler);
+	free(origins);
+	return error;
+}
+
+static int
+list_secrets(struct service *service)
+{
+	const struct config_list *more = &service->config->secret_header;
+
+	service->secret_headers = calloc(USUAL_SECRETS + more->count, sizeof(char *));
+	if (service->secret_headers == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < USUAL_SECRETS; i++)
+		service->secret_headers[i] = (char *)usual_secrets[i];
+	for (size_t i = 0; i < more->count; i++)
+		service->secret_headers[USUAL_SECRETS + i] = more->items[i];
+	service->secret_header_count = USUAL_SECRETS + more->count;
+	return 0;
+}
+
+static int
+make_pool(struct service *service)
+{
+	struct pool_settings settings = {
+		.loops = (unsigned)service->config->workers,
+		.inline_body_bytes = service->config->inline_body_bytes,
+		.body_dir = service->dir.bodies,
+		.user_agent = "fetchpool/" FETCHPOOL_VERSION,
+		.secret_headers = service->secret_headers,
+		.secret_header_count = service->secret_header_count,
+		.policy = policy_of(service->config),
+	};
+	struct pool_hooks hooks = {.context = service, .take = run_take, .ended = run_ended};
+
+	if (settings.policy == NULL)
+		return -ENOMEM;
+	int error = pool_new(&settings, &hooks, &service->pool);
+	egress_policy_unref(settings.policy);
+	return error;
+}
+
+static int
+make_ledger(struct service *service)
+{
+	struct ledger_limits limits = {
+		.max_jobs = (size_t)service->config->store_max_jobs,
+		.max_bytes = service->config->store_max_bytes,
+		.max_disk_bytes = service->config->store_max_disk_bytes,
+	};
+
+	return ledger_memory_open(&limits, changes_committed, service, &service->ledger);
+}
+
+int
+service_new(const struct config *config, struct service **ret, char **ret_message)
+{
+	struct service *service = calloc(1, sizeof *service);
+
+	*ret_message = NULL;
+	if (service == NULL)
+		return -ENOMEM;
+	service->config = config;
+	service->dir.lock_fd = -1;
+	service->sweep_due_wall_ms = INT64_MAX;
+	table_init(&service->table, (size_t)config->max_queued, (size_t)config->max_waiters);
+	cond_init(&service->changed);
+	cond_init(&service->idle);
+	int error = state_dir_open(config->state_dir, &service->dir, ret_message);
+	if (error == 0) {
+		state_dir_sweep_bodies(&service->dir);
+		error = list_secrets(service);
+	}
+	if (error == 0)
+		error = make_scheduler(service);
+	if (error == 0)
+		error = make_ledger(service);
+	if (error == 0)
+		error = make_pool(service);
+	if (error != 0) {
+		service_free(service);
+		return error;
+	}
+	*ret = service;
+	return 0;
+}
+
+int
+service_start(struct service *service)
+{
+	int error = thread_start(&service->housekeeper, "housekeeper", housekeeper_run, service);
+
+	if (error != 0)
+		return error;
+	service->housekeeping = true;
+	return pool_start(service->pool);
+}
+
+int
+service_reload(struct service *service, const struct config *config)
+{
+	struct egress_policy *policy = policy_of(config);
+	struct scheduler_limits limits;
+	struct origin_limit *origins;
+
+	if (policy == NULL)
+		return -ENOMEM;
+	int error = set_limits(config, &limits, &origins);
+	if (error == 0) {
+		lock_take(&service->table.lock);
+		error = scheduler_set_limits_locked(service->scheduler, &limits);
+		lock_drop(&service->table.lock);
+		free(origins);
+	}
+	if (error == 0) {
+		pool_set_policy(service->pool, policy);
+		pool_wake_all(service->pool);
+	}
+	egress_policy_unref(policy);
+	return error;
+}
+
+int
+service_check_url(struct service *service, const char *url, struct pool_check *check, const char **ret_why)
+{
+	return pool_check_url(service->pool, url, check, ret_why);
+}
+
+void
+service_gauges(struct service *service, struct service_gauges *ret)
+{
+	struct table *table = &service->table;
+
+	*ret = (struct service_gauges){0};
+	lock_take(&table->lock);
+	ret->queued = table->counts[JOB_queued];
+	ret->running = table->counts[JOB_running];
+	ret->retrying = table->counts[JOB_retrying];
+	ret->waiting = table->awaits.count;
+	ret->in_flight = scheduler_in_flight_locked(service->scheduler);
+	ret->origins = scheduler_origins_locked(service->scheduler);
+	lock_drop(&table->lock);
+	ret->cached_names = pool_cached_names(service->pool);
+	service->ledger->ops->usage(service->ledger, &ret->store);
+}
+
+const char *
+service_store_name(const struct service *service)
+{
+	return service->ledger->ops->name;
+}
+
+bool
+service_header_is_secret(const struct service *service, const char *name)
+{
+	for (size_t i = 0; i < service->secret_header_count; i++)
+		if (text_equal_nocase(name, service->secret_headers[i]))
+			return true;
+	return false;
+}
+
+/* ---- the end */
+
+void
+service_drain(struct service *service)
+{
+	struct list woken;
+
+	list_init(&woken);
+	lock_take(&service->table.lock);
+	service->draining = true;
+	awaits_shut_locked(&service->table.awaits, &woken);
+	lock_drop(&service->table.lock);
+	await_wake_all(&woken);
+}
+
+bool
+service_draining(struct service *service)
+{
+	lock_take(&service->table.lock);
+	bool draining = service->draining;
+	lock_drop(&service->table.lock);
+	return draining;
+}
+
+void
+service_await_idle(struct service *service, int64_t due_mono_ms)
+{
+	lock_take(&service->table.lock);
+	while (!service->aborted && scheduler_in_flight_locked(service->scheduler) > 0)
+		if (!cond_wait_until(&service->idle, &service->table.lock, due_mono_ms))
+			break;
+	lock_drop(&service->table.lock);
+}
+
+void
+service_abort(struct service *service)
+{
+	lock_take(&service->table.lock);
+	service->aborted = true;
+	cond_broadcast(&service->idle);
+	lock_drop(&service->table.lock);
+}
+
+void
+service_stop(struct service *service)
+{
+	pool_stop(service->pool);
+	if (!service->housekeeping)
+		return;
+	lock_take(&service->table.lock);
+	service->stop_housekeeping = true;
+	cond_signal(&service->changed);
+	lock_drop(&service->table.lock);
+	thread_join(service->housekeeper);
+	service->housekeeping = false;
+}
+
+void
+service_free(struct service *service)
+{
+	if (service == NULL)
+		return;
+	pool_free(service->pool);
+	table_release(&service->table);
+	if (service->ledger != NULL)
+		service->ledger->ops->close(service->ledger);
+	scheduler_free(service->scheduler);
+	cond_release(&service->changed);
+	cond_release(&service->idle);
+	if (service->dir.path != NULL) {
+		state_dir_sweep_bodies(&service->dir);
+		state_dir_close(&service->dir);
+	}
+	free(service->secret_headers);
+	free(service);
+}

@@ -1,0 +1,136 @@
+/*
+ * The service: what the server does, without a word of HTTP. The only room that composes core (the live jobs, the
+ * scheduler), fetch (the pool) and ledger (what is kept). Its callers are the front door and main; any thread, without
+ * any lock, unless said otherwise.
+ */
+#ifndef FETCHPOOL_SERVICE_SERVICE_H
+#define FETCHPOOL_SERVICE_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/config.h"
+#include "core/await.h"
+#include "core/job.h"
+#include "fetch/pool.h"
+#include "ledger/ledger.h"
+
+struct service;
+
+/*
+ * Opens the state directory and the ledger and makes the pool; nothing runs before service_start. The config outlives
+ * the service. Returns 0 or -errno with a message (malloc'd, or NULL).
+ */
+int service_new(const struct config *config, struct service **ret, char **ret_message)
+	__attribute__((warn_unused_result));
+int service_start(struct service *service) __attribute__((warn_unused_result));
+
+/* True when the text is a rule for --egress-allow and --egress-deny. */
+bool service_egress_rule_valid(const char *rule);
+
+/* Takes over what SIGHUP may change: egress rules and limits of origins. 0 or -errno. */
+int service_reload(struct service *service, const struct config *config) __attribute__((warn_unused_result));
+
+/* True for a request header whose value is not read back: the usual ones and every --secret-header. */
+bool service_header_is_secret(const struct service *service, const char *name);
+
+/* ---- submit */
+
+enum refusal_code { REFUSED_INVALID, REFUSED_QUEUE_FULL, REFUSED_DRAINING, REFUSED_NO_MEMORY };
+
+/* Why a submission was not taken. */
+struct refusal {
+	enum refusal_code code;
+	const char *pointer; /* to the offending value of the spec; NULL: none */
+	char detail[256];
+};
+
+/*
+ * Takes a job in. On success the spec is the job's, and *ret is a reference; the job is durable once its version is
+ * above 0 (or unkept is set): await that before telling anyone. On refusal the spec stays the caller's.
+ * Returns 0 or -1 with the refusal.
+ */
+int service_submit(struct service *service, struct job_spec *spec, struct job **ret, struct refusal *ret_refusal)
+	__attribute__((warn_unused_result));
+
+/* ---- look */
+
+/* A job as it was at one moment. What it points at belongs to the job. */
+struct job_view {
+	struct job *job;
+	enum job_state state;
+	uint32_t version;
+	bool unkept;
+	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms, attempt_started_wall_ms;
+	uint64_t finish_order;
+	const struct attempt *attempts;
+	unsigned attempt_count;
+	const struct response *response;
+	const struct job_error *error;
+	int64_t received_bytes, total_bytes;
+};
+
+/* The job with a reference: 0, or -ENOENT when it is unknown, expired or removed. */
+int service_find(struct service *service, const struct id *id, struct job **ret) __attribute__((warn_unused_result));
+
+/* How these jobs are now; all at one moment. */
+void service_view(struct service *service, struct job *const *jobs, size_t count, struct job_view *ret_views);
+
+/* As ledger_ops.list, without removed jobs; states as they are at the end of the call. */
+size_t service_list(struct service *service, const struct ledger_filter *filter, const struct id *before,
+	struct job **jobs, size_t limit);
+
+/* ---- await */
+
+/* As await_begin_locked. */
+int service_await(struct service *service, struct await *await, bool unlimited) __attribute__((warn_unused_result));
+
+/* ---- cancel, remove */
+
+/*
+ * Cancels the job, or finds its end on its way. *ret is a reference; *ret_ours tells whether this call cancelled it:
+ * await its end before telling anyone. Returns 0 or -ENOENT.
+ */
+int service_cancel(struct service *service, const struct id *id, struct job **ret, bool *ret_ours)
+	__attribute__((warn_unused_result));
+
+/* Cancels the job if needed and removes it with its body. Returns 0 or -ENOENT. */
+int service_remove(struct service *service, const struct id *id) __attribute__((warn_unused_result));
+
+/* Cancels every job that is not done and fits the filter. Returns how many. */
+size_t service_cancel_matching(struct service *service, const struct ledger_filter *filter);
+
+/* ---- the guard */
+
+/* As pool_check_url. */
+int service_check_url(struct service *service, const char *url, struct pool_check *check, const char **ret_why)
+	__attribute__((warn_unused_result));
+
+/* ---- operate */
+
+struct service_gauges {
+	size_t queued, running, retrying, waiting;
+	size_t in_flight, origins, cached_names;
+	struct ledger_usage store;
+};
+void service_gauges(struct service *service, struct service_gauges *ret);
+const char *service_store_name(const struct service *service);
+
+/* ---- the end */
+
+/* From now on nothing is taken in and no attempt begins; all waits end. */
+void service_drain(struct service *service);
+bool service_draining(struct service *service);
+
+/* Waits until no attempt runs, the time is up, or service_abort is called. */
+void service_await_idle(struct service *service, int64_t due_mono_ms);
+
+/* Ends service_await_idle at once. */
+void service_abort(struct service *service);
+
+/* Stops the threads and aborts what runs. After service_drain. */
+void service_stop(struct service *service);
+void service_free(struct service *service);
+
+#endif

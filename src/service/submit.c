@@ -1,0 +1,123 @@
+/* A job comes in: its URL is read and its settings completed, it gets a place in the queue, and goes to the ledger. */
+#include "service/private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "fetch/url.h"
+
+static int __attribute__((format(printf, 4, 5)))
+refuse(struct refusal *refusal, enum refusal_code code, const char *pointer, const char *format, ...)
+{
+	va_list args;
+
+	refusal->code = code;
+	refusal->pointer = pointer;
+	va_start(args, format);
+	vsnprintf(refusal->detail, sizeof refusal->detail, format, args);
+	va_end(args);
+	return -1;
+}
+
+static int
+refuse_for_memory(struct refusal *refusal)
+{
+	return refuse(refusal, REFUSED_NO_MEMORY, NULL, "the server is out of memory; try again later");
+}
+
+/* Completes the spec with what only the server knows. */
+static int
+prepare(const struct service *service, struct job_spec *spec, struct refusal *refusal)
+{
+	const struct config *config = service->config;
+	struct url url;
+	const char *why;
+
+	int error = url_parse(&spec->arena, spec->url, &url, &why);
+	if (error == -ENOMEM)
+		return refuse_for_memory(refusal);
+	if (error != 0)
+		return refuse(refusal, REFUSED_INVALID, "/url", "%s", why);
+	spec->url = url.text;
+	spec->origin = url.origin;
+	if (spec->max_body_bytes > config->max_body_bytes)
+		return refuse(refusal, REFUSED_INVALID, "/max_body_bytes",
+			"the server takes bodies of up to %" PRId64 " bytes; ask for no more", config->max_body_bytes);
+	if (spec->max_body_bytes < 0)
+		spec->max_body_bytes = config->max_body_bytes;
+	if (spec->ttl_ms == 0)
+		spec->ttl_ms = config->ttl_ms;
+	return 0;
+}
+
+static int
+reserve(struct service *service, struct refusal *refusal)
+{
+	lock_take(&service->table.lock);
+	bool draining = service->draining;
+	int error = draining ? 0 : table_reserve_locked(&service->table);
+	lock_drop(&service->table.lock);
+	if (draining) {
+		metric_add(METRIC_SHED_DRAINING, 1);
+		return refuse(refusal, REFUSED_DRAINING, NULL, "the server is shutting down; try again later");
+	}
+	if (error != 0) {
+		metric_add(METRIC_SHED_QUEUE_FULL, 1);
+		return refuse(refusal, REFUSED_QUEUE_FULL, NULL,
+			"the queue is full (%" PRId64 " jobs); try again later", service->config->max_queued);
+	}
+	return 0;
+}
+
+static void
+unreserve(struct service *service)
+{
+	lock_take(&service->table.lock);
+	table_unreserve_locked(&service->table);
+	lock_drop(&service->table.lock);
+}
+
+/* Both clocks are read once, so that a delay is exact on the monotonic one whatever the wall clock does. */
+static void
+set_times(struct job *job)
+{
+	const struct job_spec *spec = job->spec;
+	int64_t delay = spec->delay_ms;
+
+	job->created_wall_ms = wall_ms();
+	job->created_mono_ms = mono_ms();
+	if (spec->run_at_wall_ms != 0)
+		delay = spec->run_at_wall_ms - job->created_wall_ms;
+	job->run_at_wall_ms = job->created_wall_ms + delay;
+	job->run_at_mono_ms = job->created_mono_ms + (delay > 0 ? delay : 0);
+}
+
+int
+service_submit(struct service *service, struct job_spec *spec, struct job **ret, struct refusal *ret_refusal)
+{
+	struct ledger_entry *entry;
+	struct list changes;
+
+	if (prepare(service, spec, ret_refusal) != 0 || reserve(service, ret_refusal) != 0)
+		return -1;
+	struct job *job = job_new(spec);
+	if (job == NULL || (entry = change_new(LEDGER_ADD, job)) == NULL) {
+		if (job != NULL) {
+			job->spec = NULL; /* stays the caller's */
+			job_unref(job);
+		}
+		unreserve(service);
+		return refuse_for_memory(ret_refusal);
+	}
+	job->id = id_new();
+	set_times(job);
+	list_init(&changes);
+	list_push_back(&changes, &entry->node);
+	changes_write(service, &changes);
+	*ret = job;
+	return 0;
+}

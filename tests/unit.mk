@@ -1,0 +1,33 @@
+# Programs of Check, one for each part; they link the library and need no server.
+unit_programs = \
+	tests/unit_base \
+	tests/unit_options \
+	tests/unit_url \
+	tests/unit_egress
+
+check_PROGRAMS += $(unit_programs)
+TESTS += $(unit_programs)
+
+unit_cppflags = $(AM_CPPFLAGS)
+unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
+unit_ldadd = src/libfetchpool.a $(FP_LIBS) $(CHECK_LIBS)
+
+tests_unit_base_SOURCES = tests/unit_base.c
+tests_unit_base_CPPFLAGS = $(unit_cppflags)
+tests_unit_base_CFLAGS = $(unit_cflags)
+tests_unit_base_LDADD = $(unit_ldadd)
+
+tests_unit_options_SOURCES = tests/unit_options.c
+tests_unit_options_CPPFLAGS = $(unit_cppflags)
+tests_unit_options_CFLAGS = $(unit_cflags)
+tests_unit_options_LDADD = $(unit_ldadd)
+
+tests_unit_url_SOURCES = tests/unit_url.c
+tests_unit_url_CPPFLAGS = $(unit_cppflags)
+tests_unit_url_CFLAGS = $(unit_cflags)
+tests_unit_url_LDADD = $(unit_ldadd)
+
+tests_unit_egress_SOURCES = tests/unit_egress.c
+tests_unit_egress_CPPFLAGS = $(unit_cppflags)
+tests_unit_egress_CFLAGS = $(unit_cflags)
+tests_unit_egress_LDADD = $(unit_ldadd)
