@@ -494,7 +494,7 @@ stop_own_servers(void)
 	*said = '\0';
 	while (own_server_count) {
 		struct server *server = own_servers[--own_server_count];
-		int status = server_stop(server, SIGTERM);
+		int status = server_finish(server);
 
 		report = server_sanitizer_report(server);
 		if (!*said && (status || report))

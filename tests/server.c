@@ -35,6 +35,7 @@ extern char **environ;
 
 struct server {
 	pid_t pid;
+	bool told_to_end;
 	bool reaped;
 	int status;
 	int err_fd;  /* the read end of its standard error */
@@ -403,6 +404,7 @@ server_state_dir(const struct server *server)
 void
 server_signal(struct server *server, int signal)
 {
+	server->told_to_end |= signal != SIGHUP;
 	if (!server->reaped)
 		kill(server->pid, signal);
 }
@@ -439,6 +441,12 @@ server_wait(struct server *server)
 	server->reaped = true;
 	server->status = ended ? exit_status(status) : SERVER_KILLED;
 	return server->status;
+}
+
+int
+server_finish(struct server *server)
+{
+	return server->told_to_end ? server_wait(server) : server_stop(server, SIGTERM);
 }
 
 int

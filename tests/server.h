@@ -43,6 +43,8 @@ void server_signal(struct server *server, int signal);
 /* Its exit status, 128 + N for signal N, SERVER_KILLED when it did not end in time. */
 int server_wait(struct server *server);
 int server_stop(struct server *server, int signal);
+/* Stops it by SIGTERM unless a signal told it to end already, as a second one would abort it. */
+int server_finish(struct server *server);
 /* A line with this text on its standard error, waited for. */
 bool server_await_line(struct server *server, const char *text);
 size_t server_count_lines(struct server *server, const char *text);

@@ -112,7 +112,7 @@ static const struct {
 	{"/nocl", "", "'until the end'", 13, "null"},
 	{"/gzip", "", "'{\\'gzipped\\':true}'", -1, NULL},
 	{"/br", "", "'squeezed and spelled out again, spelled out again\\n'", 37, "37"},
-	{"/zstd", "", "'squeezed and spelled out again, spelled out again\\n'", 49, "49"},
+	{"/zstd", "", "'squeezed and spelled out again, spelled out again\\n'", 48, "48"},
 	{"/drip/5/10", "", "'abcde'", 5, "5"},
 	{"/unknowncoding", "'decompress':false", "'uryyb\\n'", 6, "6"},
 };
@@ -236,7 +236,7 @@ static const struct {
 	{"bytes=-7", 206, "bytes 993-999/1000", 993, 7},
 	{"bytes=-5000", 206, "bytes 0-999/1000", 0, 1000},
 	{"bytes=500-99999", 206, "bytes 500-999/1000", 500, 500},
-	{"bytes=0-18446744073709551615", 206, "bytes 0-999/1000", 0, 1000},
+	{"bytes=0-9223372036854775807", 206, "bytes 0-999/1000", 0, 1000},
 	{"Bytes=0-9", 206, "bytes 0-9/1000", 0, 10},
 	{"bytes=1000-", 416, "bytes */1000", 0, 0},
 	{"bytes=99999-100000", 416, "bytes */1000", 0, 0},

@@ -1,6 +1,7 @@
 /* What a job looks like, what every key of a spec does, and what reads back of it. */
 #include "rig.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the shape */
@@ -266,9 +267,11 @@ END_TEST
 
 START_TEST(run_at_is_given_back_in_our_form)
 {
-	expect(submit_later(""), "state", "'queued'");
-	expect(submit(url("/echo"), "'run_at':'2099-12-31T23:59:59Z'"), "run_at", "'2099-12-31T23:59:59.000Z'");
-	expect(submit(url("/echo"), "'run_at':'2099-06-01T14:00:00.5+02:00'"), "run_at", "'2099-06-01T12:00:00.500Z'");
+	int year = atoi(json_text_at(submit_later(""), "created_at")) + 2; /* nothing may be over ten years away */
+
+	expect(submit(url("/echo"), "'run_at':'%d-12-31T23:59:59Z'", year), "run_at", "'%d-12-31T23:59:59.000Z'", year);
+	expect(submit(url("/echo"), "'run_at':'%d-06-01T14:00:00.5+02:00'", year), "run_at", "'%d-06-01T12:00:00.500Z'",
+		year);
 	expect(fetch(url("/echo"), "'run_at':'2001-01-01T00:00:00Z'"), "state", "'succeeded'");
 }
 END_TEST
@@ -480,7 +483,7 @@ START_TEST(auth_is_sent)
 {
 	json_t *basic = echo_of("'auth':{'basic':{'user':'\\u00fcser','password':'pa:ss'}}");
 
-	expect(echoed(basic, "authorization"), "", "['Basic %s']", base64("\xc3\xbcser:pa:ss", 12));
+	expect(echoed(basic, "authorization"), "", "['Basic %s']", base64("\xc3\xbcser:pa:ss", 11));
 	expect(echoed(echo_of("'auth':{'bearer':'tok.en'}"), "authorization"), "", "['Bearer tok.en']");
 }
 END_TEST

@@ -9,7 +9,7 @@
 
 START_TEST(health_is_told)
 {
-	static const char *const paths[] = {"/livez", "/readyz", "/healthz", "/readyz?verbose", "/livez?verbose"};
+	static const char *const paths[] = {"/livez", "/readyz", "/healthz", "/readyz?verbose", "/healthz?verbose"};
 
 	for (size_t i = 0; i < COUNT_OF(paths); i++) {
 		expect_status(get("%s", paths[i]), 200);

@@ -6,7 +6,7 @@ all_failed=0
 all_skipped=0
 
 # counts DIR: "PASSED FAILED SKIPPED" of what make check left there. A test program that prints Check's own counts
-# counts as that many tests, any other as one; one that failed outside of its counted tests (it crashed at its end, it
+# counts as that many tests, and so does a script that closes with "N passed, N failed"; any other counts as one; one that failed outside of its counted tests (it crashed at its end, it
 # leaked) counts as one more.
 counts() {
 	find "$1" -name '*.trs' -print | while read -r trs; do
@@ -15,15 +15,23 @@ counts() {
 			/^:test-result: *(FAIL|XPASS|ERROR)/ { failed++ }
 			/^:test-result: *SKIP/ { skipped++ }
 			END {
-				while ((getline line < log_file) > 0)
+				while ((getline line < log_file) > 0) {
 					if (line ~ /^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+/) {
 						split(line, part, /[^0-9]+/)
 						checks += part[2]
 						bad += part[3] + part[4]
 					}
+					if (line ~ /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/) {
+						split(line, part, /[^0-9]+/)
+						checks += part[1] + part[2]
+						bad += part[2]
+						left_out += part[3]
+					}
+				}
 				if (checks > 0 && !skipped) {
 					passed = checks - bad
 					failed = bad > 0 ? bad : failed
+					skipped = left_out
 				}
 				print passed + 0, failed + 0, skipped + 0
 			}
@@ -35,12 +43,12 @@ counts() {
 show_failures() {
 	find "$1" -name '*.trs' -exec grep -l -E '^:test-result: *(FAIL|XPASS|ERROR)' {} + | LC_ALL=C sort | while read -r trs; do
 		printf '\n---- %s failed:\n' "${trs%.trs}"
-		tail -n 300 "${trs%.trs}.log"
+		tail -n 300 "${trs%.trs}.log" | sed 's/^/    /'
 	done
 	find "$1/tests" "$1/scripts" -name '*.log' -print 2>/dev/null | LC_ALL=C sort | while read -r log; do
 		if [ ! -f "${log%.log}.trs" ]; then
 			printf '\n---- %s had not ended:\n' "${log%.log}"
-			tail -n 100 "$log"
+			tail -n 100 "$log" | sed 's/^/    /'
 		fi
 	done
 	find "$1" -name '*.trs' -exec grep -l -E '^:test-result: *SKIP' {} + | LC_ALL=C sort | while read -r trs; do

@@ -410,18 +410,18 @@ check_length(struct http_request *request, struct problem *problem)
 		"the request body has %.20s bytes, %zu are taken; send less or raise --max-request-bytes", length, max);
 }
 
-/* How much of the body of a refused request is still to come; huge for chunked ones that are not over soon. */
+/* True when so little of the body of a refused request is to come that the connection is worth keeping. */
 static bool
-small_body_follows(struct http_request *request)
+little_follows(struct http_request *request)
 {
 	const char *length = http_header(request, "Content-Length");
 
-	return request->has_length && (length == NULL || strtoull(length, NULL, 10) <= SWALLOW_MAX);
+	return !request->has_length || length == NULL || strtoull(length, NULL, 10) <= SWALLOW_MAX;
 }
 
 /*
- * First call: the head is in. A refusal waits for a small body, so that the connection can go on; else it is sent at
- * once and the connection closed.
+ * First call: the head is in. libmicrohttpd closes the connection after an answer that is given here, so a refusal
+ * waits for the body to be over, unless that would be long.
  */
 static enum MHD_Result
 begin(struct http_request *request, const char *method, const char *version)
@@ -439,12 +439,12 @@ begin(struct http_request *request, const char *method, const char *version)
 	if (split_target(request, &problem) == 0 && check_length(request, &problem) == 0 &&
 		request->http->setup.admit(request, &problem) == 0)
 		return MHD_YES;
-	if (problem.status != 413 && small_body_follows(request)) {
+	if (problem.status != 413 && little_follows(request)) {
 		request->refusal = problem;
 		request->drop_body = true;
 		return MHD_YES;
 	}
-	send_problem(request, &problem, "", request->has_length);
+	send_problem(request, &problem, "", true);
 	return request->replied ? MHD_YES : MHD_NO;
 }
 

@@ -42,13 +42,14 @@ hop_method_idempotent(const char *method)
 enum job_phase
 hop_phase(const struct transfer *transfer)
 {
-	curl_off_t connected = 0;
+	long connected = 0;
 
 	if (transfer->phase != JOB_PHASE_connect || transfer->easy == NULL)
 		return transfer->phase;
 	if (strcmp(transfer->hop.origin.scheme, "https") != 0)
 		return JOB_PHASE_connect;
-	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected);
+	/* Counted when TCP is connected; the times are only told once TLS is done, too. */
+	curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connected);
 	return connected > 0 ? JOB_PHASE_tls : JOB_PHASE_connect;
 }
 
@@ -62,7 +63,6 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 	struct address address;
 
 	(void)local_ip, (void)remote_port, (void)local_port;
-	snprintf(transfer->outcome->attempt->remote_ip, sizeof transfer->outcome->attempt->remote_ip, "%s", remote_ip);
 	if (address_parse(remote_ip, &address) == 0) {
 		/* A reused connection was vetted under the policy of its day: look again. */
 		struct egress_verdict verdict =
@@ -531,12 +531,16 @@ hop_take_figures(struct transfer *transfer)
 	int64_t prepared_us = transfer->resolved_us != 0 ? transfer->resolved_us - transfer->hop_started_us : 0;
 	curl_off_t connect = 0, tls = 0, received = 0;
 	long opened = 0;
+	char *ip = NULL;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &opened);
 	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connect);
 	curl_easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &tls);
 	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &received);
 	metric_add(METRIC_CONNECTIONS_OPENED, (uint64_t)opened);
+	curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &ip);
+	if (ip != NULL)
+		snprintf(attempt->remote_ip, sizeof attempt->remote_ip, "%s", ip);
 	if (!transfer->redirecting)
 		attempt->received_bytes = received;
 	*timings = (struct timings){.queue = timings->queue, .dns = -1, .connect = -1, .tls = -1, .first_byte = -1, .total = -1};

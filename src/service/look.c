@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#define LIST_PAGE 256 /* jobs looked at under one hold of the core lock */
+
 int
 service_find(struct service *service, const struct id *id, struct job **ret)
 {
@@ -55,22 +57,28 @@ service_view(struct service *service, struct job *const *jobs, size_t count, str
 	lock_drop(&service->table.lock);
 }
 
-/* Drops those of a page that are gone or have moved out of the filter since the ledger looked. */
+/*
+ * Sorts a page into those that still fit, in front, and those that are gone or have moved out of the filter since the
+ * ledger looked. Returns the number of the former.
+ */
 static size_t
-keep_fitting(struct service *service, const struct ledger_filter *filter, struct job **jobs, size_t count)
+sort_fitting(struct service *service, const struct ledger_filter *filter, struct job **jobs, size_t count)
 {
-	size_t kept = 0;
+	struct job *gone[LIST_PAGE];
+	size_t kept = 0, lost = 0;
 
 	lock_take(&service->table.lock);
 	for (size_t i = 0; i < count; i++) {
 		struct job *job = jobs[i];
 
 		if (job->removed || job->version == 0 || !ledger_filter_fits(filter, job))
-			job_unref(job); /* the ledger or the table holds another reference, or nobody cares */
+			gone[lost++] = job;
 		else
 			jobs[kept++] = job;
 	}
 	lock_drop(&service->table.lock);
+	for (size_t i = 0; i < lost; i++)
+		job_unref(gone[i]); /* outside the lock: the last reference may unlink a file */
 	return kept;
 }
 
@@ -82,14 +90,14 @@ service_list(struct service *service, const struct ledger_filter *filter, const 
 	size_t kept = 0;
 
 	while (kept < limit) {
-		size_t wanted = limit - kept;
+		size_t wanted = limit - kept < LIST_PAGE ? limit - kept : LIST_PAGE;
 		size_t count = service->ledger->ops->list(service->ledger, filter, before, jobs + kept, wanted);
 
 		if (count == 0)
 			break;
 		cursor = jobs[kept + count - 1]->id;
 		before = &cursor;
-		kept += keep_fitting(service, filter, jobs + kept, count);
+		kept += sort_fitting(service, filter, jobs + kept, count);
 		if (count < wanted)
 			break;
 	}
