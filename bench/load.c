@@ -13,6 +13,8 @@
  *
  * Prints one line of JSON on standard output. Times are in microseconds, those of events since the first request.
  */
+#include <config.h>
+
 #include "common.h"
 
 #include <errno.h>
@@ -74,6 +76,7 @@ struct load {
 	size_t request_count;
 	uint32_t *latencies; /* of good answers */
 	size_t started, finished, errors;
+	char first_error[160];
 	int64_t begin_us, last_sent_us, first_done_us, half_done_us, last_done_us, until_us;
 };
 
@@ -150,14 +153,22 @@ since_begin(const struct load *load)
 }
 
 static void
-conn_break(struct load *load, struct conn *conn)
+note_error(struct load *load, const struct conn *conn, const char *what, int number)
+{
+	if (load->errors++ == 0)
+		snprintf(load->first_error, sizeof load->first_error, "%s %d, after %zu bytes of a head", what, number,
+			conn->in_used);
+}
+
+static void
+conn_break(struct load *load, struct conn *conn, const char *what)
 {
 	close(conn->fd);
 	conn->fd = -1;
 	if (conn->busy) {
 		conn->busy = false;
 		load->finished++;
-		load->errors++;
+		note_error(load, conn, what, errno);
 	}
 }
 
@@ -178,7 +189,7 @@ conn_send(struct load *load, struct conn *conn)
 		MSG_NOSIGNAL | MSG_DONTWAIT);
 
 	if (sent < 0 && errno != EAGAIN) {
-		conn_break(load, conn);
+		conn_break(load, conn, "send: errno");
 		return;
 	}
 	if (sent > 0)
@@ -228,7 +239,7 @@ conn_done(struct load *load, struct conn *conn)
 	if (good)
 		load->latencies[load->finished - load->errors] = latency > UINT32_MAX ? UINT32_MAX : (uint32_t)latency;
 	else
-		load->errors++;
+		note_error(load, conn, "status", conn->status);
 	load->finished++;
 	conn->busy = false;
 	conn->in_body = false;
@@ -276,14 +287,14 @@ conn_read_head(struct load *load, struct conn *conn)
 	end = strstr(conn->in, "\r\n\r\n");
 	if (end == NULL) {
 		if (conn->in_used == sizeof conn->in - 1)
-			conn_break(load, conn);
+			conn_break(load, conn, "a head that is too long: errno");
 		return false;
 	}
 	end[2] = '\0';
 	conn->status = conn->in_used > 12 ? atoi(conn->in + 9) : 0;
 	length = header_value(conn->in, "content-length");
 	if (conn->status < 200 || (length == NULL && conn->status != 204)) {
-		conn_break(load, conn);
+		conn_break(load, conn, "an answer without Content-Length: errno");
 		return false;
 	}
 	conn->body_left = length != NULL ? strtoll(length, NULL, 10) : 0;
@@ -307,8 +318,10 @@ conn_read(struct load *load, struct conn *conn)
 		got = recv(conn->fd, conn->in + conn->in_used, sizeof conn->in - 1 - conn->in_used, MSG_DONTWAIT);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (got == 0)
+		errno = 0;
 	if (got <= 0 || !conn->busy) {
-		conn_break(load, conn);
+		conn_break(load, conn, "the server closed: errno");
 		return;
 	}
 	if (conn->in_body) {
@@ -319,7 +332,7 @@ conn_read(struct load *load, struct conn *conn)
 			return;
 	}
 	if (conn->body_left < 0)
-		conn_break(load, conn);
+		conn_break(load, conn, "more than the answer: errno");
 	else if (conn->body_left == 0)
 		conn_done(load, conn);
 }
@@ -533,6 +546,8 @@ main(int argc, char **argv)
 	open_conns(&load);
 	run(&load);
 	print_report(&load);
+	if (load.errors > 0)
+		fprintf(stderr, "bench: the first of %zu errors: %s\n", load.errors, load.first_error);
 	if (load.options.ids != NULL && fclose(load.options.ids) != 0)
 		bench_die("--ids");
 	return load.errors > 0;

@@ -8,6 +8,8 @@
  * Several addresses make several origins: 127.0.0.1:8000 127.0.0.2:8000 and so on. Port 0 takes a free one. Each is told
  * on standard output as "origin listening on http://IPV4:PORT". It runs until SIGTERM.
  */
+#include <config.h>
+
 #include "common.h"
 
 #include <arpa/inet.h>

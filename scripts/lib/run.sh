@@ -14,7 +14,7 @@ end_run() {
 	[ -z "$server" ] || finish "$server"
 	[ -z "$origin" ] || finish "$origin" 5
 	[ -z "$tail_pid" ] || kill "$tail_pid" 2>/dev/null
-	[ -z "$log" ] || rm -f "$log"
+	rm -f "$run_dir/token" ${log:+"$log"}
 	case $state_dir in
 	"$run_dir"/any-*) rm -rf "$state_dir" ;;
 	esac

@@ -129,12 +129,12 @@ write_limit(struct json_out *out, const struct option_view *option, int64_t valu
 }
 
 static void
-write_libraries(struct json_out *out)
+write_libraries(struct json_out *out, const struct service *service)
 {
 	out_open(out, "libraries", '{');
 	out_string(out, "libmicrohttpd", http_library_version());
-	out_string(out, "libcurl", pool_curl_version());
-	out_string(out, "c-ares", pool_resolver_version());
+	out_string(out, "libcurl", service_curl_version(service));
+	out_string(out, "c-ares", service_resolver_version());
 	out_string(out, "jansson", codec_library_version());
 	out_close(out, '}');
 }
@@ -160,7 +160,7 @@ ops_info(struct http_request *request)
 			write_limit(&out, &option, value);
 	}
 	out_close(&out, '}');
-	write_libraries(&out);
+	write_libraries(&out, api->service);
 	out_close(&out, '}');
 	front_send_json(request, &reply, &json);
 }

@@ -138,6 +138,7 @@ response_free(struct response *response)
 	struct arena arena = response->arena;
 	if (response->body.path != NULL)
 		unlink(response->body.path);
+	free(response->body.path);
 	free(response->body.data);
 	arena_release(&arena);
 }

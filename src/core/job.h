@@ -157,8 +157,8 @@ struct attempt {
 struct body {
 	int64_t bytes;
 	uint8_t sha256[32];
-	char *data; /* the bytes, when they are kept in memory */
-	char *path; /* the file, when they are not */
+	char *data;   /* the bytes, when they are kept in memory; malloc'd */
+	char *path;   /* the file, when they are not; malloc'd */
 	bool is_text; /* valid UTF-8 without NUL; only told for bodies that are small enough to be inline */
 };
 

@@ -7,6 +7,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ struct pool {
 	struct pool_hooks hooks;
 	struct resolver *resolver;
 	struct loop **loops;
+	char curl_version[160]; /* libcurl makes it anew in one buffer at each call, whoever calls */
 	struct lock lock; /* guards policy */
 	struct egress_policy *policy;
 };
@@ -33,6 +35,7 @@ pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, s
 	if (pool == NULL)
 		return -ENOMEM;
 	hop_init();
+	snprintf(pool->curl_version, sizeof pool->curl_version, "%s", curl_version());
 	pool->settings = *settings;
 	pool->hooks = *hooks;
 	pool->policy = egress_policy_ref(settings->policy);
@@ -119,9 +122,9 @@ pool_cached_names(struct pool *pool)
 }
 
 const char *
-pool_curl_version(void)
+pool_curl_version(const struct pool *pool)
 {
-	return curl_version();
+	return pool->curl_version;
 }
 
 const char *

@@ -78,7 +78,7 @@ void pool_free(struct pool *pool);
 size_t pool_cached_names(struct pool *pool);
 
 /* "libcurl/7.88.1 OpenSSL/3.0.1 …" and "c-ares/1.18.1". */
-const char *pool_curl_version(void);
+const char *pool_curl_version(const struct pool *pool);
 const char *pool_resolver_version(void);
 
 /* Frees an outcome and what it still owns, its job's reference too. */

@@ -215,6 +215,18 @@ service_store_name(const struct service *service)
 	return service->ledger->ops->name;
 }
 
+const char *
+service_curl_version(const struct service *service)
+{
+	return pool_curl_version(service->pool);
+}
+
+const char *
+service_resolver_version(void)
+{
+	return pool_resolver_version();
+}
+
 bool
 service_header_is_secret(const struct service *service, const char *name)
 {
