@@ -11,7 +11,7 @@ my $http = HTTP::Tiny->new(timeout => 90);
 $| = 1;
 
 sub quit {
-    print STDERR "@_\n";
+    print STDERR @_, "\n";
     exit 2;
 }
 
@@ -20,7 +20,7 @@ sub post {
     my $answer = $http->post($server . $path,
         { headers => { 'Content-Type' => 'application/json' }, content => encode_json($value) });
     return decode_json($answer->{content}) if $answer->{success};
-    quit("$server: $answer->{content}") if $answer->{status} == 599;    # no answer: the reason is in the content
+    quit("$server: ", $answer->{content} =~ s/\s+\z//r) if $answer->{status} == 599;    # the reason stands for the content
     quit(decode_json($answer->{content})->{detail});
 }
 

@@ -12,8 +12,10 @@ src_libfetchpool_a_SOURCES = \
 	src/api/body.c \
 	src/api/codec.c \
 	src/api/codec.h \
+	src/api/codec_headers.c \
 	src/api/codec_job.c \
 	src/api/codec_private.h \
+	src/api/codec_retry.c \
 	src/api/codec_spec.c \
 	src/api/front.h \
 	src/api/guard.c \
@@ -24,6 +26,9 @@ src_libfetchpool_a_SOURCES = \
 	src/api/http_head.h \
 	src/api/http_listen.c \
 	src/api/http_listen.h \
+	src/api/http_private.h \
+	src/api/http_reply.c \
+	src/api/http_request.c \
 	src/api/jobs.c \
 	src/api/jobs.h \
 	src/api/json_out.c \

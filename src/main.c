@@ -7,7 +7,6 @@
 #include <config.h>
 #endif
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -200,7 +199,6 @@ run(struct program *program)
 	block_signals(&program->signals);
 	clean_environment();
 	raise_descriptor_limit(&program->config);
-	curl_global_init(CURL_GLOBAL_ALL);
 	int error = start(program);
 	if (error == 0) {
 		announce(program);
@@ -211,7 +209,6 @@ run(struct program *program)
 	if (program->api != NULL)
 		api_stop(program->api);
 	service_free(program->service);
-	curl_global_cleanup();
 	log_info("stopped");
 	return error == 0 && clean ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -953,7 +953,7 @@ await_seen(const char *key)
 
 /* ---- expectations */
 
-static const char *
+const char *
 dumped(const json_t *value)
 {
 	char *made = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;

@@ -87,6 +87,8 @@ const char *sha256_of(const void *data, size_t size);
 /* The bytes of a base64 text, NULL when it is none. */
 const char *unbase64(const char *base64, size_t *ret_size);
 const char *base64(const void *data, size_t size);
+/* A JSON value in compact form, for a message. */
+const char *dumped(const json_t *value);
 /* A file in the test's directory with this content; gives its path. */
 const char *file_with(const char *name, const char *content);
 

@@ -14,7 +14,7 @@ static const struct {
 	const char *name;
 	const char *bytes;
 	size_t size;
-	int status; /* 0: 400; else this may be instead */
+	int status; /* may be instead of 400, and where it is no mistake of framing the connection may go on */
 } malformed[] = {
 	{"a blank before the colon", BYTES(GET_INFO "X-A : b\r\n\r\n"), 0},
 	{"a tab before the colon", BYTES(GET_INFO "X-A\t: b\r\n\r\n"), 0},
@@ -83,6 +83,8 @@ expect_refused(const char *name, const char *bytes, size_t size, int or_status)
 	reply = wire_receive(wire);
 	expect_that(reply->status == 400 || (or_status && reply->status == or_status), "%s: answered %d: %s%s", name,
 		reply->status, reply->error ? reply->error : "", reply->body.used ? reply->body.data : "");
+	if (reply->status == 403 || reply->status == 405)
+		return;
 	expect_that(client_sees_end(wire), "%s: more comes behind the refusal, or the connection stays open: %.60s",
 		name, wire->in.used ? wire->in.data : "");
 }

@@ -18,6 +18,13 @@ START_TEST(submitting_answers_202)
 }
 END_TEST
 
+START_TEST(without_a_wait_it_is_always_202)
+{
+	for (int i = 0; i < 300; i++) /* however quick the fetch is */
+		submit(url("/text/1"), "");
+}
+END_TEST
+
 START_TEST(a_queued_job_has_all_its_keys)
 {
 	json_t *job = submit_later("");
@@ -605,6 +612,7 @@ static void
 add_shape_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, submitting_answers_202);
+	tcase_add_test(tcase, without_a_wait_it_is_always_202);
 	tcase_add_test(tcase, a_queued_job_has_all_its_keys);
 	tcase_add_test(tcase, a_finished_job_has_all_its_keys);
 	tcase_add_test(tcase, an_attempt_says_what_happened);

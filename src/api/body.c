@@ -88,7 +88,8 @@ add_headers(struct http_reply *reply, const struct response *response, const cha
 {
 	const char *type = fields_get(&response->headers, "content-type");
 
-	http_reply_header(reply, "Content-Type", "%s", type != NULL && *type != '\0' ? type : "application/octet-stream");
+	http_reply_header(
+		reply, "Content-Type", "%s", type != NULL && *type != '\0' ? type : "application/octet-stream");
 	http_reply_header(reply, "ETag", "%s", etag);
 	http_reply_header(reply, "Accept-Ranges", "bytes");
 	http_reply_header(reply, "X-Content-Type-Options", "nosniff");
@@ -124,7 +125,8 @@ send_bytes(struct http_request *request, struct job *job, const struct body *bod
 	if (error == ENOENT)
 		front_refuse(request, 404, "not_found", "the body has just been removed");
 	else
-		front_refuse(request, 503, "no_resources", "the body cannot be opened: %s; try again later", strerror(error));
+		front_refuse(request, 503, "no_resources", "the body cannot be opened: %s; try again later",
+			strerror(error));
 }
 
 static void

@@ -49,16 +49,18 @@ codec_load(const char *bytes, size_t length, struct problem *problem)
 {
 	json_error_t error;
 
-	json_t *value = json_loadb(bytes == NULL ? "" : bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	json_t *value =
+		json_loadb(bytes == NULL ? "" : bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (value == NULL) {
-		problem_set(problem, 400, "invalid_json", NULL, "the body is no JSON: line %d, column %d: %s", error.line,
-			error.column, error.text);
+		problem_set(problem, 400, "invalid_json", NULL, "the body is no JSON: line %d, column %d: %s",
+			error.line, error.column, error.text);
 		return NULL;
 	}
 	if (!json_is_object(value))
 		problem_set(problem, 400, "invalid", "", "the body has to be a JSON object");
 	else if (depth_of(value, 0) > CODEC_MAX_DEPTH)
-		problem_set(problem, 400, "invalid_json", NULL, "the body is nested more than %d deep", CODEC_MAX_DEPTH);
+		problem_set(
+			problem, 400, "invalid_json", NULL, "the body is nested more than %d deep", CODEC_MAX_DEPTH);
 	else
 		return value;
 	json_decref(value);
@@ -110,8 +112,8 @@ codec_read_duration(const json_t *value, int64_t *ret_ms, struct problem *proble
 	if (error == -ERANGE)
 		return codec_wrong(problem, "a duration of over ten years");
 	if (error != 0)
-		return codec_wrong(
-			problem, "give a duration: seconds as a number, or a string like \"250ms\", \"1.5s\", \"2m\", \"1h\"");
+		return codec_wrong(problem,
+			"give a duration: seconds as a number, or a string like \"250ms\", \"1.5s\", \"2m\", \"1h\"");
 	return 0;
 }
 
@@ -125,6 +127,41 @@ codec_read_positive_duration(const json_t *value, int64_t *ret_ms, struct proble
 	if (ms == 0)
 		return codec_wrong(problem, "this duration has to be above 0");
 	*ret_ms = ms;
+	return 0;
+}
+
+int
+codec_no_memory(struct problem *problem)
+{
+	return problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+}
+
+/* True for characters that may not stand in anything that goes into a head: controls, but not tabs. */
+bool
+codec_has_control(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+			return true;
+	return false;
+}
+
+int
+codec_read_integer(const json_t *value, int64_t low, int64_t high, int64_t *ret, struct problem *problem)
+{
+	if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
+		return problem_set(problem, 400, "invalid", "", "this has to be an integer from %lld to %lld",
+			(long long)low, (long long)high);
+	*ret = json_integer_value(value);
+	return 0;
+}
+
+int
+codec_read_boolean(const json_t *value, bool *ret, struct problem *problem)
+{
+	if (!json_is_boolean(value))
+		return codec_wrong(problem, "this is true or false");
+	*ret = json_is_true(value);
 	return 0;
 }
 
@@ -147,7 +184,7 @@ read_ids(const json_t *value, char ***ret_ids, size_t *ret_count, struct problem
 		return codec_wrong(problem, "give a list of 1 to 1000 ids");
 	char **ids = malloc(count * (sizeof(char *) + ID_TEXT_BYTES));
 	if (ids == NULL)
-		return problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+		return codec_no_memory(problem);
 	char(*texts)[ID_TEXT_BYTES] = (char(*)[ID_TEXT_BYTES])(ids + count);
 	for (size_t i = 0; i < count; i++) {
 		const json_t *item = json_array_get(value, i);
@@ -233,7 +270,8 @@ codec_read_wait(const char *bytes, size_t length, struct wait_request *ret, stru
 	if (rc == 0 && wait.ids == NULL)
 		rc = problem_set(problem, 400, "invalid", "/ids", "give the ids of the jobs to wait for");
 	if (rc == 0 && reader.number > (int64_t)wait.count)
-		rc = problem_set(problem, 400, "invalid", "/mode", "mode is more than the %zu jobs named in ids", wait.count);
+		rc = problem_set(
+			problem, 400, "invalid", "/mode", "mode is more than the %zu jobs named in ids", wait.count);
 	wait.needed = reader.number == 0 ? wait.count : (size_t)reader.number;
 	json_decref(body);
 	if (rc != 0)
@@ -252,7 +290,7 @@ codec_read_origin(struct arena *arena, const char *text, struct ledger_filter *r
 	uint64_t port = 0;
 
 	if (host == NULL)
-		return problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+		return codec_no_memory(problem);
 	ascii_lower_string(host);
 	char *colon = host[0] == '[' ? strstr(host, "]:") : strchr(host, ':');
 	if (colon != NULL && host[0] != '[' && strchr(colon + 1, ':') != NULL)
@@ -321,8 +359,7 @@ copy_string(struct arena *arena, const json_t *value, const char **ret, struct p
 	if (!json_is_string(value) || json_string_length(value) == 0)
 		return codec_wrong(problem, "give a string that is not empty");
 	*ret = arena_string(arena, json_string_value(value));
-	return *ret != NULL ? 0
-			    : problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+	return *ret != NULL ? 0 : codec_no_memory(problem);
 }
 
 static int
@@ -421,8 +458,7 @@ read_url(void *context, const json_t *value, struct problem *problem)
 	if (!json_is_string(value) || json_string_length(value) == 0)
 		return codec_wrong(problem, "url has to be a string that is not empty");
 	*url = strdup(json_string_value(value));
-	return *url != NULL ? 0
-			    : problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+	return *url != NULL ? 0 : codec_no_memory(problem);
 }
 
 char *
@@ -447,7 +483,8 @@ void
 codec_indent(struct buffer *json)
 {
 	json_t *value = json_loadb(json->data, json->count, JSON_DECODE_ANY, NULL);
-	char *text = value == NULL ? NULL : json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+	char *text =
+		value == NULL ? NULL : json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 
 	if (text != NULL) {
 		json->count = 0;

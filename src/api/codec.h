@@ -38,7 +38,7 @@ void wait_request_release(struct wait_request *wait);
 /* What POST /v1/jobs/cancel asks for. */
 struct cancel_request {
 	struct ledger_filter filter; /* points into text */
-	char **ids; /* NULL: not given */
+	char **ids;                  /* NULL: not given */
 	size_t id_count;
 	struct arena text;
 };

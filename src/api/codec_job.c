@@ -31,7 +31,8 @@ write_lower_open(struct json_out *out, const char *name)
 
 /* Names in lower case, each with all its values; service NULL: nothing is secret. */
 static void
-write_fields(struct json_out *out, const struct fields *fields, const struct service *service, const char *authorization)
+write_fields(
+	struct json_out *out, const struct fields *fields, const struct service *service, const char *authorization)
 {
 	out_open(out, "headers", '{');
 	for (size_t i = 0; i < fields->count; i++) {

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "api/problem.h"
+#include "core/job.h"
 
 /* A strict JSON object, or NULL with a problem. The caller's to decref. */
 json_t *codec_load(const char *bytes, size_t length, struct problem *problem);
@@ -28,5 +29,28 @@ int codec_read_duration(const json_t *value, int64_t *ret_ms, struct problem *pr
 	__attribute__((warn_unused_result));
 int codec_read_positive_duration(const json_t *value, int64_t *ret_ms, struct problem *problem)
 	__attribute__((warn_unused_result));
+
+/* What is read, and what has to be known until the end. */
+struct spec_reader {
+	struct job_spec *spec;
+	const char *body_key; /* the first of the three body keys that came */
+	bool delay_given, run_at_given;
+	const char *not_built; /* a key that is understood but does nothing in this version */
+};
+
+/* 503. Returns -1. */
+int codec_no_memory(struct problem *problem);
+
+/* True when there are control characters other than tabs: what may not stand in a head. */
+bool codec_has_control(const char *text);
+
+int codec_read_integer(const json_t *value, int64_t low, int64_t high, int64_t *ret, struct problem *problem)
+	__attribute__((warn_unused_result));
+int codec_read_boolean(const json_t *value, bool *ret, struct problem *problem) __attribute__((warn_unused_result));
+
+/* The larger members of a spec; context is a struct spec_reader. */
+int codec_read_headers(void *context, const json_t *value, struct problem *problem);
+int codec_read_auth(void *context, const json_t *value, struct problem *problem);
+int codec_read_retry(void *context, const json_t *value, struct problem *problem);
 
 #endif

@@ -40,11 +40,11 @@ struct http_request {
 	bool http_1_0;
 
 	/* Whose it is while it is handled. */
-	void *context;           /* http_setup.context */
-	const void *route;       /* the front door's own */
-	const char *segment;     /* of the path where the route has {id} */
+	void *context;       /* http_setup.context */
+	const void *route;   /* the front door's own */
+	const char *segment; /* of the path where the route has {id} */
 	size_t segment_length;
-	void *state;             /* the handler's, over a park */
+	void *state; /* the handler's, over a park */
 	void (*state_free)(void *state);
 
 	/* http.c's own. */
@@ -52,7 +52,7 @@ struct http_request {
 	struct MHD_Connection *connection;
 	char *target;
 	int phase;
-	bool replied, drop_body, too_large;
+	bool replied, drop_body, too_large, out_of_memory;
 	size_t received;
 	http_handler_fn *resume;
 	atomic_int park;
@@ -115,12 +115,12 @@ struct http_reply {
 	bool close;
 
 	enum http_body_kind kind;
-	struct buffer buffer;       /* HTTP_BODY_BUFFER: taken over */
-	const char *bytes;          /* HTTP_BODY_BORROWED: until release is called with release_context */
+	struct buffer buffer; /* HTTP_BODY_BUFFER: taken over */
+	const char *bytes;    /* HTTP_BODY_BORROWED: until release is called with release_context */
 	void (*release)(void *release_context);
 	void *release_context;
-	int fd;                     /* HTTP_BODY_FILE: taken over */
-	uint64_t offset, length;    /* of the last two */
+	int fd;                  /* HTTP_BODY_FILE: taken over */
+	uint64_t offset, length; /* of the last two */
 };
 
 /* Adds a header field to a reply; values that cannot be sent as a field are left out. */

@@ -7,7 +7,7 @@
 
 /* The sockets of one --listen value: one a front thread. */
 struct http_door {
-	char *address; /* as shown: "http://127.0.0.1:8080", "unix:/run/x" */
+	char *address;   /* as shown: "http://127.0.0.1:8080", "unix:/run/x" */
 	char *unix_path; /* to unlink at the end; NULL for TCP */
 	int *sockets;
 	size_t socket_count;

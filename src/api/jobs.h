@@ -5,13 +5,13 @@
 #include "api/http.h"
 #include "core/job.h"
 
-void jobs_post(struct http_request *request);   /* POST /v1/jobs */
-void jobs_get(struct http_request *request);    /* GET /v1/jobs/ID */
-void jobs_delete(struct http_request *request); /* DELETE /v1/jobs/ID */
-void jobs_cancel(struct http_request *request); /* POST /v1/jobs/ID/cancel */
-void jobs_list(struct http_request *request);   /* GET /v1/jobs */
+void jobs_post(struct http_request *request);        /* POST /v1/jobs */
+void jobs_get(struct http_request *request);         /* GET /v1/jobs/ID */
+void jobs_delete(struct http_request *request);      /* DELETE /v1/jobs/ID */
+void jobs_cancel(struct http_request *request);      /* POST /v1/jobs/ID/cancel */
+void jobs_list(struct http_request *request);        /* GET /v1/jobs */
 void jobs_cancel_many(struct http_request *request); /* POST /v1/jobs/cancel */
-void jobs_body(struct http_request *request);   /* GET /v1/jobs/ID/body */
+void jobs_body(struct http_request *request);        /* GET /v1/jobs/ID/body */
 
 /* The job that the path names, with a reference; false after a 404 was sent. */
 bool jobs_find(struct http_request *request, struct job **ret);

@@ -187,8 +187,8 @@ jobs_cancel_many(struct http_request *request)
 		http_send_problem(request, &problem, "");
 		return;
 	}
-	size_t count = cancel.ids != NULL ? cancel_named(service, &cancel)
-					  : service_cancel_matching(service, &cancel.filter);
+	size_t count =
+		cancel.ids != NULL ? cancel_named(service, &cancel) : service_cancel_matching(service, &cancel.filter);
 	cancel_request_release(&cancel);
 	out_open(&out, NULL, '{');
 	out_integer(&out, "cancelled", (int64_t)count);

@@ -47,10 +47,12 @@ ops_readyz(struct http_request *request)
 	if (http_param(request, "verbose") != NULL) {
 		struct service_gauges gauges;
 		service_gauges(api->service, &gauges);
-		buffer_printf(&text, "[%c] accepting jobs%s\n", draining ? '-' : '+', draining ? ": the server drains" : "");
+		buffer_printf(
+			&text, "[%c] accepting jobs%s\n", draining ? '-' : '+', draining ? ": the server drains" : "");
 		buffer_printf(&text, "[+] store %s: %zu jobs\n", service_store_name(api->service), gauges.store.jobs);
 		buffer_printf(&text, "[+] queue: %zu of %lld\n", gauges.queued, (long long)api->config->max_queued);
-		buffer_printf(&text, "[+] in flight: %zu of %lld\n", gauges.in_flight, (long long)api->config->max_in_flight);
+		buffer_printf(
+			&text, "[+] in flight: %zu of %lld\n", gauges.in_flight, (long long)api->config->max_in_flight);
 	}
 	buffer_append_string(&text, draining ? "draining\n" : "ok\n");
 	send_text(request, draining ? 503 : 200, "text/plain; charset=utf-8", &text);
@@ -64,7 +66,8 @@ write_gauges(struct api *api, struct buffer *text)
 	struct service_gauges gauges;
 
 	service_gauges(api->service, &gauges);
-	metrics_write_gauge(text, "jobs", "state=\"queued\"", "Jobs that are not done, by state.", (double)gauges.queued);
+	metrics_write_gauge(
+		text, "jobs", "state=\"queued\"", "Jobs that are not done, by state.", (double)gauges.queued);
 	metrics_write_gauge(text, "jobs", "state=\"running\"", NULL, (double)gauges.running);
 	metrics_write_gauge(text, "jobs", "state=\"retrying\"", NULL, (double)gauges.retrying);
 	metrics_write_gauge(text, "in_flight", "", "Fetches on the wire.", (double)gauges.in_flight);
@@ -72,14 +75,16 @@ write_gauges(struct api *api, struct buffer *text)
 	metrics_write_gauge(text, "waiters", "", "Requests that wait.", (double)gauges.waiting);
 	metrics_write_gauge(
 		text, "client_connections", "", "Connections of clients.", (double)http_connections(api->http));
-	metrics_write_gauge(text, "dns_cached_names", "", "Names in the resolver's cache.", (double)gauges.cached_names);
+	metrics_write_gauge(
+		text, "dns_cached_names", "", "Names in the resolver's cache.", (double)gauges.cached_names);
 	metrics_write_gauge(text, "store_jobs", "", "Jobs in the store, done or not.", (double)gauges.store.jobs);
-	metrics_write_gauge(text, "store_finished_jobs", "", "Finished jobs in the store.", (double)gauges.store.finished);
+	metrics_write_gauge(
+		text, "store_finished_jobs", "", "Finished jobs in the store.", (double)gauges.store.finished);
 	metrics_write_gauge(text, "store_bytes", "", "Memory of finished jobs.", (double)gauges.store.bytes);
 	metrics_write_gauge(
 		text, "store_disk_bytes", "", "Disk space of large bodies.", (double)gauges.store.disk_bytes);
-	metrics_write_gauge(text, "uptime_seconds", "", "Time since the start.",
-		(double)(mono_ms() - api->started_mono_ms) / 1000);
+	metrics_write_gauge(
+		text, "uptime_seconds", "", "Time since the start.", (double)(mono_ms() - api->started_mono_ms) / 1000);
 	metrics_write_gauge(text, "build_info", "version=\"" FETCHPOOL_VERSION "\"", "The version; always 1.", 1);
 }
 
@@ -214,7 +219,8 @@ answer_check(struct http_request *request)
 	out_open(&out, NULL, '{');
 	out_boolean(&out, "allowed", verdict->allowed && check->message == NULL);
 	out_string(&out, "reason", check->message != NULL ? check->message : *verdict->reason ? verdict->reason : NULL);
-	out_string(&out, "rule", check->message == NULL && verdict->rule != NULL && *verdict->rule ? verdict->rule : NULL);
+	out_string(
+		&out, "rule", check->message == NULL && verdict->rule != NULL && *verdict->rule ? verdict->rule : NULL);
 	out_open(&out, "addresses", '[');
 	for (size_t i = 0; i < check->address_count; i++) {
 		address_format(&check->addresses[i], text);

@@ -8,11 +8,11 @@
 
 struct problem {
 	int status;
-	const char *code;  /* a constant */
-	char *pointer;     /* malloc'd; NULL: none */
-	char detail[400];  /* what is wrong and what to do */
-	int retry_after_s; /* 0: none */
-	const char *allow; /* a constant: the Allow of a 405 */
+	const char *code;       /* a constant */
+	char *pointer;          /* malloc'd; NULL: none */
+	char detail[400];       /* what is wrong and what to do */
+	int retry_after_s;      /* 0: none */
+	const char *allow;      /* a constant: the Allow of a 405 */
 	char content_range[40]; /* of a 416; "": none */
 };
 

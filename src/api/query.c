@@ -43,11 +43,12 @@ take_param(char *piece, struct http_param *params, size_t count, struct problem 
 	param.value = equals != NULL ? equals + 1 : piece + strlen(piece);
 	if (!decode(param.name) || !decode(param.value) || !utf8_valid(param.name, strlen(param.name)) ||
 		!utf8_valid(param.value, strlen(param.value)))
-		return problem_set(problem, 400, "invalid_query", NULL, "the query has a broken %%-escape, or is not UTF-8");
+		return problem_set(
+			problem, 400, "invalid_query", NULL, "the query has a broken %%-escape, or is not UTF-8");
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(params[i].name, param.name) == 0)
-			return problem_set(problem, 400, "invalid_query", NULL, "the query parameter \"%s\" comes twice",
-				param.name);
+			return problem_set(problem, 400, "invalid_query", NULL,
+				"the query parameter \"%s\" comes twice", param.name);
 	params[count] = param;
 	return 0;
 }

@@ -9,15 +9,26 @@
 
 static const struct route routes[] = {
 	{.method = "POST", .path = "/v1/jobs", .handle = jobs_post, .params = "wait body pretty", .takes_json = true},
-	{.method = "GET", .path = "/v1/jobs", .handle = jobs_list, .params = "state tag origin batch limit cursor pretty"},
+	{.method = "GET",
+		.path = "/v1/jobs",
+		.handle = jobs_list,
+		.params = "state tag origin batch limit cursor pretty"},
 	/* Before the paths with {id}, which it would fit. */
-	{.method = "POST", .path = "/v1/jobs/cancel", .handle = jobs_cancel_many, .params = "pretty", .takes_json = true},
+	{.method = "POST",
+		.path = "/v1/jobs/cancel",
+		.handle = jobs_cancel_many,
+		.params = "pretty",
+		.takes_json = true},
 	{.method = "GET", .path = "/v1/jobs/{id}", .handle = jobs_get, .params = "wait since body pretty"},
 	{.method = "DELETE", .path = "/v1/jobs/{id}", .handle = jobs_delete, .params = ""},
 	{.method = "GET", .path = "/v1/jobs/{id}/body", .handle = jobs_body, .params = ""},
 	{.method = "POST", .path = "/v1/jobs/{id}/cancel", .handle = jobs_cancel, .params = "body pretty"},
 	{.method = "POST", .path = "/v1/wait", .handle = wait_post, .params = "body pretty", .takes_json = true},
-	{.method = "POST", .path = "/v1/egress/check", .handle = ops_egress_check, .params = "pretty", .takes_json = true},
+	{.method = "POST",
+		.path = "/v1/egress/check",
+		.handle = ops_egress_check,
+		.params = "pretty",
+		.takes_json = true},
 	{.method = "GET", .path = "/v1/info", .handle = ops_info, .params = "pretty"},
 	{.method = "GET", .path = "/livez", .handle = ops_livez, .params = "", .open = true},
 	{.method = "GET", .path = "/readyz", .handle = ops_readyz, .params = "verbose", .open = true},
@@ -75,7 +86,8 @@ route_find(struct http_request *request, struct problem *problem)
 		delete_ |= strcmp(routes[i].method, "DELETE") == 0;
 	}
 	if (!get && !post && !delete_) {
-		problem_set(problem, 404, "not_found", NULL, "there is no such path; GET /openapi.json lists all calls");
+		problem_set(
+			problem, 404, "not_found", NULL, "there is no such path; GET /openapi.json lists all calls");
 		return NULL;
 	}
 	const char *allow = allowed_methods(get, post, delete_);

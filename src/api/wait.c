@@ -148,7 +148,8 @@ by_finish_order(const void *a, const void *b)
 }
 
 static void
-write_finished(struct http_request *request, const struct wait_state *state, struct job_view *views, struct json_out *out)
+write_finished(
+	struct http_request *request, const struct wait_state *state, struct job_view *views, struct json_out *out)
 {
 	const struct api *api = api_of(request);
 	enum job_detail detail = http_param(request, "body") != NULL ? JOB_WITHOUT_BODY : JOB_WHOLE;

@@ -35,8 +35,8 @@ struct wait_state *wait_state_new(struct http_request *request, struct job **job
  * Waits until needed of the jobs are past since (AWAIT_DONE_ONLY: done), for up to ms, then calls then. With unlimited
  * the wait does not count against --max-waiters. Returns 0, or -1 when too many wait (then is not called).
  */
-int wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool unlimited, http_handler_fn *then)
-	__attribute__((warn_unused_result));
+int wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool unlimited,
+	http_handler_fn *then) __attribute__((warn_unused_result));
 
 /* POST /v1/wait. */
 void wait_post(struct http_request *request);

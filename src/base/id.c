@@ -71,7 +71,8 @@ id_parse(const char *text, struct id *ret)
 	struct id id;
 	uint8_t *out = id.bytes;
 
-	if (strlen(text) != ID_TEXT_BYTES - 1 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-')
+	if (strlen(text) != ID_TEXT_BYTES - 1 || text[8] != '-' || text[13] != '-' || text[18] != '-' ||
+		text[23] != '-')
 		return -EINVAL;
 	for (int i = 0; i < 5; i++) {
 		if (hex_decode(text + starts[i], (size_t)bytes[i], out) != 0)

@@ -13,7 +13,7 @@ struct list {
 };
 
 /* The object of type that holds this node as member. */
-#define container_of(node, type, member) ((type *)((char *)(node) - offsetof(type, member)))
+#define container_of(node, type, member) ((type *)((char *)(node)-offsetof(type, member)))
 
 #define LIST_FOR_EACH(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
 

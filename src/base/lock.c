@@ -20,8 +20,7 @@
 			die(#call, error_);                                                                            \
 	} while (0)
 
-static void __attribute__((noreturn))
-die(const char *call, int error)
+static void __attribute__((noreturn)) die(const char *call, int error)
 {
 	fprintf(stderr, "fetchpool: bug: %s: %s\n", call, strerror(error));
 	abort();

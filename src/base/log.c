@@ -15,8 +15,10 @@
 static _Atomic(int) minimum = LOG_INFO;
 static _Atomic(bool) as_json;
 
-static const char *const level_names[] = {
-	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warning", [LOG_ERROR] = "error",
+static const char *const level_names[] = {[LOG_DEBUG] = "debug",
+	[LOG_INFO] = "info",
+	[LOG_WARN] = "warning",
+	[LOG_ERROR] = "error",
 	[LOG_ALWAYS] = "notice"};
 
 void

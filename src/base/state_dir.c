@@ -76,8 +76,9 @@ state_dir_open(const char *path, struct state_dir *ret, char **ret_message)
 		*ret = dir;
 		return 0;
 	}
-	const char *fix = error == -EAGAIN ? "another fetchpool runs on it; stop it or give this one its own --state-dir"
-					   : strerror(-error);
+	const char *fix = error == -EAGAIN
+		? "another fetchpool runs on it; stop it or give this one its own --state-dir"
+		: strerror(-error);
 	if (asprintf(ret_message, "state directory %s: %s", path, fix) < 0)
 		*ret_message = NULL;
 	state_dir_close(&dir);

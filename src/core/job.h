@@ -199,10 +199,10 @@ struct job {
 	int64_t run_at_mono_ms, created_mono_ms;
 
 	_Atomic(enum job_state) state; /* written under the core lock, through job_set_state */
-	uint32_t version; /* 0: not durable yet */
-	bool unkept;      /* the ledger could not take it in: it never was a job */
-	bool removed;     /* a client removed it: its waiters still hold it */
-	bool finishing; /* an end is on its way to the ledger: no other may begin */
+	uint32_t version;              /* 0: not durable yet */
+	bool unkept;                   /* the ledger could not take it in: it never was a job */
+	bool removed;                  /* a client removed it: its waiters still hold it */
+	bool finishing;                /* an end is on its way to the ledger: no other may begin */
 	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms; /* 0: not yet */
 	int64_t attempt_started_wall_ms;                            /* of the newest attempt */
 	uint64_t finish_order;                                      /* 1, 2, 3 … over the process */
@@ -223,9 +223,9 @@ struct job {
 	uint64_t queue_order;
 
 	/* fetch/loop.c */
-	unsigned loop;           /* the loop that runs it; set when it is taken */
+	unsigned loop;             /* the loop that runs it; set when it is taken */
 	struct transfer *transfer; /* the loop's own */
-	struct list cancel_node; /* in its loop's inbox; guarded by that inbox's lock */
+	struct list cancel_node;   /* in its loop's inbox; guarded by that inbox's lock */
 
 	UT_hash_handle table_hash; /* core/table.c */
 };

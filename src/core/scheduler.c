@@ -37,7 +37,8 @@ struct scheduler {
 static bool
 job_before(const struct heap_node *a, const struct heap_node *b)
 {
-	const struct job *first = container_of(a, struct job, queue_node), *second = container_of(b, struct job, queue_node);
+	const struct job *first = container_of(a, struct job, queue_node),
+			 *second = container_of(b, struct job, queue_node);
 
 	if (first->spec->priority != second->spec->priority)
 		return first->spec->priority > second->spec->priority;
@@ -142,8 +143,7 @@ scheduler_free(struct scheduler *scheduler)
 
 	if (scheduler == NULL)
 		return;
-	HASH_ITER(hh, scheduler->origins, origin, next)
-	{
+	HASH_ITER(hh, scheduler->origins, origin, next) {
 		HASH_DEL(scheduler->origins, origin);
 		free(origin);
 	}
@@ -240,8 +240,7 @@ scheduler_set_limits_locked(struct scheduler *scheduler, const struct scheduler_
 		return error;
 	limits_release(&scheduler->limits);
 	scheduler->limits = copy;
-	HASH_ITER(hh, scheduler->origins, origin, next)
-	{
+	HASH_ITER(hh, scheduler->origins, origin, next) {
 		char host[300];
 
 		snprintf(host, sizeof host, "%s", origin->key);

@@ -19,8 +19,7 @@ table_release(struct table *table)
 {
 	struct job *job, *next;
 
-	HASH_ITER(table_hash, table->jobs, job, next)
-	{
+	HASH_ITER(table_hash, table->jobs, job, next) {
 		HASH_DELETE(table_hash, table->jobs, job);
 		job_unref(job);
 	}

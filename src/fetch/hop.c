@@ -31,7 +31,8 @@
 bool
 hop_method_idempotent(const char *method)
 {
-	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"};
+	static const char *const methods[] = {
+		"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"};
 
 	for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
 		if (strcmp(method, methods[i]) == 0)
@@ -322,7 +323,8 @@ set_headers(struct transfer *transfer)
 		return false;
 	/* Without a type of the client's own libcurl would call every body a form. */
 	if (!fields_have(&spec->headers, "content-type") || !body)
-		if (!append(&transfer->headers, body && spec->body_is_json ? "Content-Type: application/json" : "Content-Type:"))
+		if (!append(&transfer->headers,
+			    body && spec->body_is_json ? "Content-Type: application/json" : "Content-Type:"))
 			return false;
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
 	return true;
@@ -477,24 +479,15 @@ static const struct {
 	CURLcode result;
 	enum job_error_code code;
 } meanings[] = {
-	{CURLE_COULDNT_CONNECT, JOB_ERROR_connect_failed},
-	{CURLE_COULDNT_RESOLVE_HOST, JOB_ERROR_dns_failed},
-	{CURLE_OPERATION_TIMEDOUT, JOB_ERROR_connect_timeout},
-	{CURLE_SSL_CONNECT_ERROR, JOB_ERROR_tls_failed},
-	{CURLE_PEER_FAILED_VERIFICATION, JOB_ERROR_tls_failed},
-	{CURLE_SSL_CERTPROBLEM, JOB_ERROR_tls_failed},
-	{CURLE_SSL_CIPHER, JOB_ERROR_tls_failed},
-	{CURLE_SSL_CACERT_BADFILE, JOB_ERROR_tls_failed},
-	{CURLE_SSL_ISSUER_ERROR, JOB_ERROR_tls_failed},
-	{CURLE_SSL_ENGINE_INITFAILED, JOB_ERROR_tls_failed},
-	{CURLE_SSL_INVALIDCERTSTATUS, JOB_ERROR_tls_failed},
-	{CURLE_SEND_ERROR, JOB_ERROR_connection_lost},
-	{CURLE_SEND_FAIL_REWIND, JOB_ERROR_connection_lost},
-	{CURLE_RECV_ERROR, JOB_ERROR_connection_lost},
-	{CURLE_GOT_NOTHING, JOB_ERROR_connection_lost},
-	{CURLE_ABORTED_BY_CALLBACK, JOB_ERROR_connection_lost},
-	{CURLE_PARTIAL_FILE, JOB_ERROR_truncated},
-	{CURLE_WEIRD_SERVER_REPLY, JOB_ERROR_protocol_error},
+	{CURLE_COULDNT_CONNECT, JOB_ERROR_connect_failed}, {CURLE_COULDNT_RESOLVE_HOST, JOB_ERROR_dns_failed},
+	{CURLE_OPERATION_TIMEDOUT, JOB_ERROR_connect_timeout}, {CURLE_SSL_CONNECT_ERROR, JOB_ERROR_tls_failed},
+	{CURLE_PEER_FAILED_VERIFICATION, JOB_ERROR_tls_failed}, {CURLE_SSL_CERTPROBLEM, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CIPHER, JOB_ERROR_tls_failed}, {CURLE_SSL_CACERT_BADFILE, JOB_ERROR_tls_failed},
+	{CURLE_SSL_ISSUER_ERROR, JOB_ERROR_tls_failed}, {CURLE_SSL_ENGINE_INITFAILED, JOB_ERROR_tls_failed},
+	{CURLE_SSL_INVALIDCERTSTATUS, JOB_ERROR_tls_failed}, {CURLE_SEND_ERROR, JOB_ERROR_connection_lost},
+	{CURLE_SEND_FAIL_REWIND, JOB_ERROR_connection_lost}, {CURLE_RECV_ERROR, JOB_ERROR_connection_lost},
+	{CURLE_GOT_NOTHING, JOB_ERROR_connection_lost}, {CURLE_ABORTED_BY_CALLBACK, JOB_ERROR_connection_lost},
+	{CURLE_PARTIAL_FILE, JOB_ERROR_truncated}, {CURLE_WEIRD_SERVER_REPLY, JOB_ERROR_protocol_error},
 	{CURLE_UNSUPPORTED_PROTOCOL, JOB_ERROR_protocol_error},
 #if LIBCURL_VERSION_NUM >= 0x080600
 	{CURLE_TOO_LARGE, JOB_ERROR_protocol_error},
@@ -543,7 +536,8 @@ hop_take_figures(struct transfer *transfer)
 		snprintf(attempt->remote_ip, sizeof attempt->remote_ip, "%s", ip);
 	if (!transfer->redirecting)
 		attempt->received_bytes = received;
-	*timings = (struct timings){.queue = timings->queue, .dns = -1, .connect = -1, .tls = -1, .first_byte = -1, .total = -1};
+	*timings = (struct timings){
+		.queue = timings->queue, .dns = -1, .connect = -1, .tls = -1, .first_byte = -1, .total = -1};
 	if (transfer->resolved_us != 0)
 		timings->dns = (before_us + prepared_us) / 1000;
 	if (opened > 0 && connect > 0)

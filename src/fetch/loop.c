@@ -20,9 +20,9 @@
 #include "base/lock.h"
 #include "base/log.h"
 
-#define SHARDS 8       /* multi handles of a loop */
-#define TAKE_BATCH 64  /* jobs taken at once */
-#define KEPT_EASY 512  /* idle easy handles kept */
+#define SHARDS 8         /* multi handles of a loop */
+#define TAKE_BATCH 64    /* jobs taken at once */
+#define KEPT_EASY 512    /* idle easy handles kept */
 #define PRUNE_EVERY 1024 /* hops of a shard between two clean-ups of its cache of addresses */
 #define PRUNE_SECONDS 60L
 #define KEPT_CONNECTIONS 512L /* of a shard: enough that origins in use keep theirs, few enough to walk */
@@ -58,14 +58,14 @@ struct loop {
 	struct sock *free_socks;
 	CURL *easies[KEPT_EASY];
 	size_t easy_count;
-	struct heap clocks;       /* of transfers, by clock_due_us */
-	struct list transfers;    /* that run */
-	struct list ended;        /* that have ended in this turn */
+	struct heap clocks;    /* of transfers, by clock_due_us */
+	struct list transfers; /* that run */
+	struct list ended;     /* that have ended in this turn */
 	bool may_take;
 
-	struct lock lock; /* the inbox; a leaf */
-	struct list cancels;  /* of struct job, each with a reference */
-	struct list answers;  /* of struct transfer */
+	struct lock lock;    /* the inbox; a leaf */
+	struct list cancels; /* of struct job, each with a reference */
+	struct list answers; /* of struct transfer */
 	struct egress_policy *policy;
 	bool woken, stopping;
 };

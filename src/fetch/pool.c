@@ -23,7 +23,7 @@ struct pool {
 	struct resolver *resolver;
 	struct loop **loops;
 	char curl_version[160]; /* libcurl makes it anew in one buffer at each call, whoever calls */
-	struct lock lock; /* guards policy */
+	struct lock lock;       /* guards policy */
 	struct egress_policy *policy;
 };
 
@@ -34,6 +34,7 @@ pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, s
 
 	if (pool == NULL)
 		return -ENOMEM;
+	curl_global_init(CURL_GLOBAL_ALL);
 	hop_init();
 	snprintf(pool->curl_version, sizeof pool->curl_version, "%s", curl_version());
 	pool->settings = *settings;
@@ -113,6 +114,7 @@ pool_free(struct pool *pool)
 	egress_policy_unref(pool->policy);
 	lock_release(&pool->lock);
 	free(pool);
+	curl_global_cleanup();
 }
 
 size_t
@@ -153,8 +155,8 @@ judge(struct check_state *state, const struct resolved *resolved)
 		check->message = strdup(resolved->message);
 	else
 		for (size_t i = 0; i < resolved->count && check->verdict.allowed; i++)
-			check->verdict = egress_check_address(
-				check->policy, state->url.origin.host, &resolved->addresses[i]);
+			check->verdict =
+				egress_check_address(check->policy, state->url.origin.host, &resolved->addresses[i]);
 	struct arena arena = state->arena;
 	arena_release(&arena);
 	check->done(check);

@@ -34,11 +34,11 @@ struct pool_settings {
 	const char *user_agent;
 	char *const *secret_headers; /* lower case; not sent to another origin after a redirect, as is authorization */
 	size_t secret_header_count;
-	const char *dns_servers; /* NULL: the system's */
+	const char *dns_servers;      /* NULL: the system's */
 	struct egress_policy *policy; /* the pool takes a reference */
 };
 
-/* Returns 0 or -errno. Nothing runs before pool_start. */
+/* Before there are threads; one pool a process, since it sets libcurl up. Returns 0 or -errno. */
 int pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, struct pool **ret)
 	__attribute__((warn_unused_result));
 int pool_start(struct pool *pool) __attribute__((warn_unused_result));

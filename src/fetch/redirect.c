@@ -23,8 +23,7 @@ redirect_turns_to_get(int status, const char *method)
 bool
 redirect_body_field(const char *name)
 {
-	static const char *const names[] = {
-		"content-type", "content-encoding", "content-language", "content-location"};
+	static const char *const names[] = {"content-type", "content-encoding", "content-language", "content-location"};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (text_equal_nocase(name, names[i]))

@@ -47,8 +47,7 @@ response_new(void)
 }
 
 struct transfer *
-transfer_new(
-	struct loop *loop, const struct pool_settings *settings, struct egress_policy *policy, struct job *job)
+transfer_new(struct loop *loop, const struct pool_settings *settings, struct egress_policy *policy, struct job *job)
 {
 	struct transfer *transfer = calloc(1, sizeof *transfer);
 	struct outcome *outcome = calloc(1, sizeof *outcome);
@@ -138,9 +137,9 @@ transfer_finish(struct transfer *transfer)
 		response_free(outcome->response);
 		outcome->response = NULL;
 	}
-	metric_add(outcome->aborted                            ? METRIC_ATTEMPTS_ABORTED
-			   : outcome->error.code == JOB_ERROR_none ? METRIC_ATTEMPTS_OK
-								   : METRIC_ATTEMPTS_FAILED,
+	metric_add(outcome->aborted                             ? METRIC_ATTEMPTS_ABORTED
+			: outcome->error.code == JOB_ERROR_none ? METRIC_ATTEMPTS_OK
+								: METRIC_ATTEMPTS_FAILED,
 		1);
 	metric_add(METRIC_RECEIVED_BYTES, (uint64_t)outcome->attempt->received_bytes);
 	transfer->job->transfer = NULL;
@@ -152,7 +151,8 @@ transfer_finish(struct transfer *transfer)
 /* ---- failures */
 
 static void
-note_failure(struct transfer *transfer, enum job_error_code code, enum job_phase phase, const char *format, va_list args)
+note_failure(
+	struct transfer *transfer, enum job_error_code code, enum job_phase phase, const char *format, va_list args)
 {
 	if (transfer->failure.code != JOB_ERROR_none)
 		return;
@@ -289,8 +289,8 @@ static void
 begin_connect(struct transfer *transfer)
 {
 	for (size_t i = 0; i < transfer->resolved.count; i++) {
-		struct egress_verdict verdict =
-			egress_check_address(transfer->policy, transfer->hop.origin.host, &transfer->resolved.addresses[i]);
+		struct egress_verdict verdict = egress_check_address(
+			transfer->policy, transfer->hop.origin.host, &transfer->resolved.addresses[i]);
 
 		if (!verdict.allowed) {
 			metric_add(METRIC_DENIED, 1);
@@ -308,8 +308,8 @@ begin_connect(struct transfer *transfer)
 static void
 fail_for_name(struct transfer *transfer)
 {
-	transfer_fail(transfer, transfer->resolved.error == -ENOMEM ? JOB_ERROR_internal : JOB_ERROR_dns_failed, "%s: %s",
-		transfer->hop.origin.host, transfer->resolved.message);
+	transfer_fail(transfer, transfer->resolved.error == -ENOMEM ? JOB_ERROR_internal : JOB_ERROR_dns_failed,
+		"%s: %s", transfer->hop.origin.host, transfer->resolved.message);
 }
 
 void

@@ -68,8 +68,8 @@ struct transfer {
 };
 
 /* Begins an attempt of a job that was taken; takes its reference over. NULL when memory runs out (nothing is taken). */
-struct transfer *transfer_new(struct loop *loop, const struct pool_settings *settings, struct egress_policy *policy,
-	struct job *job);
+struct transfer *transfer_new(
+	struct loop *loop, const struct pool_settings *settings, struct egress_policy *policy, struct job *job);
 
 /* Runs the first hop. May end the transfer at once. */
 void transfer_start(struct transfer *transfer);

@@ -52,17 +52,17 @@ struct ledger_limits {
 
 /* Which jobs to list; all must hold. */
 struct ledger_filter {
-	unsigned states;  /* a bit 1 << JOB_… for each wanted state; 0: all */
-	const char *tag;  /* NULL: any */
-	const char *host; /* NULL: any */
-	int port;         /* 0: any */
+	unsigned states;   /* a bit 1 << JOB_… for each wanted state; 0: all */
+	const char *tag;   /* NULL: any */
+	const char *host;  /* NULL: any */
+	int port;          /* 0: any */
 	const char *batch; /* NULL: any; a batch id */
 };
 
 struct ledger_usage {
-	size_t jobs;                /* known, done or not */
-	size_t finished;            /* of them done */
-	int64_t bytes, disk_bytes;  /* of the finished ones */
+	size_t jobs;               /* known, done or not */
+	size_t finished;           /* of them done */
+	int64_t bytes, disk_bytes; /* of the finished ones */
 };
 
 struct ledger {

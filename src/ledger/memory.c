@@ -44,7 +44,7 @@ struct memory {
 
 	struct lock lock;
 	struct record *records; /* by id */
-	struct place *order;     /* in the order of ids, which is that of submission */
+	struct place *order;    /* in the order of ids, which is that of submission */
 	size_t order_count, order_capacity, gaps;
 	struct heap expiry;
 	struct list finished;
@@ -268,8 +268,7 @@ memory_write(struct ledger *ledger, struct list *entries)
 	bool full;
 
 	lock_take(&memory->lock);
-	LIST_FOR_EACH(node, entries)
-	{
+	LIST_FOR_EACH(node, entries) {
 		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
 		struct job *gone = NULL;
 
@@ -379,8 +378,7 @@ memory_close(struct ledger *ledger)
 	struct memory *memory = memory_of(ledger);
 	struct record *record, *next;
 
-	HASH_ITER(hh, memory->records, record, next)
-	{
+	HASH_ITER(hh, memory->records, record, next) {
 		HASH_DEL(memory->records, record);
 		job_unref(record->job);
 		free(record);

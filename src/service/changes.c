@@ -90,9 +90,9 @@ commit_add_locked(struct service *service, struct ledger_entry *entry, struct li
 static void
 count_end(enum job_state state)
 {
-	metric_add(state == JOB_succeeded      ? METRIC_JOBS_SUCCEEDED
-			   : state == JOB_failed ? METRIC_JOBS_FAILED
-						 : METRIC_JOBS_CANCELLED,
+	metric_add(state == JOB_succeeded     ? METRIC_JOBS_SUCCEEDED
+			: state == JOB_failed ? METRIC_JOBS_FAILED
+					      : METRIC_JOBS_CANCELLED,
 		1);
 }
 
@@ -127,8 +127,7 @@ changes_committed(void *context, struct list *entries)
 
 	list_init(&woken);
 	lock_take(&service->table.lock);
-	LIST_FOR_EACH(node, entries)
-	{
+	LIST_FOR_EACH(node, entries) {
 		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
 
 		if (entry->verb == LEDGER_ADD) {

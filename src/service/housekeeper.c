@@ -16,8 +16,7 @@ poke_housekeeper_locked(struct service *service, int64_t due_mono_ms)
 }
 
 static void
-fail_overdue_locked(
-	struct service *service, struct job *job, enum job_error_code why, struct list *changes)
+fail_overdue_locked(struct service *service, struct job *job, enum job_error_code why, struct list *changes)
 {
 	struct job_error error = {.code = why, .phase = JOB_PHASE_queue};
 

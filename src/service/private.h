@@ -23,10 +23,10 @@ struct service {
 
 	/* The core lock guards the rest. */
 	pthread_t housekeeper;
-	bool housekeeping;      /* the thread runs */
+	bool housekeeping; /* the thread runs */
 	bool stop_housekeeping;
-	struct cond changed;    /* something is due earlier than the housekeeper thinks */
-	int64_t sleeps_until;   /* monotonic */
+	struct cond changed;  /* something is due earlier than the housekeeper thinks */
+	int64_t sleeps_until; /* monotonic */
 	int64_t sweep_due_wall_ms;
 	bool draining, aborted;
 	struct cond idle; /* nothing is in flight any more */

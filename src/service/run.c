@@ -52,8 +52,8 @@ take_outcome_locked(struct service *service, struct outcome *outcome, struct lis
 	/* Cancelled meanwhile, or cut off by the end of the server: there is nothing to tell. */
 	if (job->finishing || outcome->aborted)
 		return;
-	end_job_locked(service, job, error == NULL ? JOB_succeeded : JOB_failed, error, outcome->attempt, outcome->response,
-		changes);
+	end_job_locked(service, job, error == NULL ? JOB_succeeded : JOB_failed, error, outcome->attempt,
+		outcome->response, changes);
 	outcome->attempt = NULL; /* the change's from now on */
 	outcome->response = NULL;
 }
@@ -67,8 +67,7 @@ run_ended(void *context, unsigned loop, struct list *outcomes)
 
 	list_init(&changes);
 	lock_take(&service->table.lock);
-	LIST_FOR_EACH(node, outcomes)
-	{
+	LIST_FOR_EACH(node, outcomes) {
 		struct outcome *outcome = container_of(node, struct outcome, node);
 
 		take_outcome_locked(service, outcome, &changes);

@@ -3,7 +3,7 @@
 #include <config.h>
 #endif
 
-#include "service/private.h"
+#include "service/service.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "service/private.h"
 
 /* Secret without being told. */
 static const char *const usual_secrets[] = {"authorization", "cookie", "x-api-key"};

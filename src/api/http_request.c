@@ -1,0 +1,230 @@
+/*
+ * A request is put together: its head judged, its query read, its body collected up to the cap; then it is handled. See
+ * http.h. A front thread.
+ */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "api/http.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/http_head.h"
+#include "api/http_private.h"
+#include "api/query.h"
+
+#define SWALLOW_MAX 65536 /* of the body of a refused request; above it the connection is closed */
+
+const char *
+http_header(struct http_request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *
+http_param(const struct http_request *request, const char *name)
+{
+	for (size_t i = 0; i < request->param_count; i++)
+		if (strcmp(request->params[i].name, name) == 0)
+			return request->params[i].value;
+	return NULL;
+}
+
+struct http_request *
+http_request_new(struct http *http, struct MHD_Connection *connection, const char *target)
+{
+	struct http_request *request = calloc(1, sizeof *request);
+
+	if (request == NULL)
+		return NULL;
+	request->target = strdup(target == NULL ? "" : target);
+	if (request->target == NULL) {
+		free(request);
+		return NULL;
+	}
+	request->http = http;
+	request->context = http->setup.context;
+	request->connection = connection;
+	list_init(&request->wake_node);
+	return request;
+}
+
+void
+http_request_free(struct http_request *request)
+{
+	if (request->state != NULL && request->state_free != NULL)
+		request->state_free(request->state);
+	query_free(request->params);
+	problem_release(&request->refusal);
+	buffer_release(&request->body);
+	free(request->target);
+	free(request);
+}
+
+/* ---- the head */
+
+static enum MHD_Result
+note_field(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	(void)kind;
+	http_framing_field(context, name, value == NULL ? "" : value);
+	return MHD_YES;
+}
+
+#if MHD_LAX
+/*
+ * libmicrohttpd 0.9.75 reads the head into one buffer, where method, target and version point, and tells its length:
+ * so the request line and the header section can be judged byte by byte.
+ */
+static const char *
+check_bytes(struct http_request *request, const char *method, const char *version)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	const char *section = version + strlen(version) + 2;
+
+	if (info == NULL || info->header_size < (size_t)(section - method))
+		return "the head is broken";
+	if (version != method + strlen(method) + 1 + strlen(request->target) + 1 || section[-1] != '\0')
+		return "the request line is not METHOD SP TARGET SP VERSION CR LF";
+	return http_head_check_section(section, info->header_size - (size_t)(section - method));
+}
+#endif
+
+/* What is wrong with the bytes of the head, or NULL. */
+static const char *
+check_head(struct http_request *request, const char *method, const char *version)
+{
+	struct http_framing framing = {.is_http_1_0 = strcmp(version, "HTTP/1.0") == 0};
+	const char *wrong = NULL;
+
+	if (strcmp(version, "HTTP/1.1") != 0 && !framing.is_http_1_0)
+		return "the version is neither HTTP/1.1 nor HTTP/1.0";
+#if MHD_LAX
+	wrong = check_bytes(request, method, version);
+#else
+	(void)method;
+#endif
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, note_field, &framing);
+	request->has_length = framing.lengths > 0 || framing.codings > 0;
+	request->http_1_0 = framing.is_http_1_0 != 0;
+	return wrong != NULL ? wrong : http_framing_check(&framing);
+}
+
+/* Cuts the target into path and query. */
+static int
+split_target(struct http_request *request, struct problem *problem)
+{
+	char *query = strchr(request->target, '?');
+
+	if (request->target[0] != '/')
+		return problem_set(problem, 400, "malformed_http", NULL, "the request target has to begin with /");
+	if (query != NULL)
+		*query++ = '\0';
+	request->path = request->target;
+	return query == NULL ? 0 : query_parse(query, &request->params, &request->param_count, problem);
+}
+
+static int
+check_length(struct http_request *request, struct problem *problem)
+{
+	const char *length = http_header(request, "Content-Length");
+	size_t max = request->http->max_request_bytes;
+
+	if (length == NULL || strtoull(length, NULL, 10) <= max)
+		return 0;
+	return problem_set(problem, 413, "request_too_large", NULL,
+		"the request body has %.20s bytes, %zu are taken; send less or raise --max-request-bytes", length, max);
+}
+
+/* True when so little of the body of a refused request is to come that the connection is worth keeping. */
+static bool
+little_follows(struct http_request *request)
+{
+	const char *length = http_header(request, "Content-Length");
+
+	return !request->has_length || length == NULL || strtoull(length, NULL, 10) <= SWALLOW_MAX;
+}
+
+/*
+ * First call: the head is in. libmicrohttpd closes the connection after an answer that is given here, so a refusal
+ * waits for the body to be over, unless that would be long.
+ */
+static void
+begin(struct http_request *request, const char *method, const char *version)
+{
+	const char *wrong = check_head(request, method, version);
+	struct problem problem = {0};
+
+	request->method = method;
+	request->phase = PHASE_BODY;
+	if (wrong != NULL) {
+		problem_set(&problem, 400, "malformed_http", NULL, "%s", wrong);
+		http_send_last_problem(request, &problem);
+		return;
+	}
+	if (split_target(request, &problem) == 0 && check_length(request, &problem) == 0 &&
+		request->http->setup.admit(request, &problem) == 0)
+		return;
+	if (problem.status != 413 && little_follows(request)) {
+		request->refusal = problem;
+		request->drop_body = true;
+		return;
+	}
+	http_send_last_problem(request, &problem);
+}
+
+static void
+take_body(struct http_request *request, const char *data, size_t count)
+{
+	request->received += count;
+	if (request->received > request->http->max_request_bytes) {
+		request->too_large = true;
+		buffer_release(&request->body);
+	}
+	if (!request->too_large && !request->drop_body)
+		buffer_append(&request->body, data, count);
+}
+
+/* Last call: the body is in. */
+static void
+finish(struct http_request *request)
+{
+	struct problem problem = {0};
+
+	request->phase = PHASE_HANDLED;
+	if (request->refusal.status != 0) {
+		http_send_problem(request, &request->refusal, "");
+	} else if (request->too_large) {
+		problem_set(&problem, 413, "request_too_large", NULL,
+			"the request body is above %zu bytes; send less or raise --max-request-bytes",
+			request->http->max_request_bytes);
+		http_send_problem(request, &problem, "");
+	} else if (request->body.failed) {
+		problem_set(&problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+		http_send_problem(request, &problem, "");
+	} else {
+		request->http->setup.handle(request);
+	}
+}
+
+bool
+http_request_step(struct http_request *request, const char *method, const char *version, const char *data, size_t count)
+{
+	if (request->phase == PHASE_NEW) {
+		begin(request, method, version);
+		return request->replied || !request->out_of_memory;
+	}
+	if (count > 0) {
+		take_body(request, data, count);
+	} else if (request->phase == PHASE_BODY && !request->replied) {
+		finish(request);
+	} else if (!request->replied) {
+		atomic_store(&request->park, PARK_RUNNING);
+		request->resume(request);
+	}
+	return !request->out_of_memory;
+}
