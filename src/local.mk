@@ -24,6 +24,7 @@ src_libfetchpool_a_SOURCES = \
 	src/api/http.h \
 	src/api/http_head.c \
 	src/api/http_head.h \
+	src/api/http_lax.c \
 	src/api/http_listen.c \
 	src/api/http_listen.h \
 	src/api/http_private.h \
@@ -58,6 +59,8 @@ src_libfetchpool_a_SOURCES = \
 	src/base/config_file.h \
 	src/base/heap.c \
 	src/base/heap.h \
+	src/base/host_text.c \
+	src/base/host_text.h \
 	src/base/id.c \
 	src/base/id.h \
 	src/base/list.h \
@@ -71,6 +74,12 @@ src_libfetchpool_a_SOURCES = \
 	src/base/options.c \
 	src/base/options.h \
 	src/base/options.tbl.h \
+	src/base/options_command_line.c \
+	src/base/options_help.c \
+	src/base/options_origins.c \
+	src/base/options_private.h \
+	src/base/options_table.c \
+	src/base/options_values.c \
 	src/base/state_dir.c \
 	src/base/state_dir.h \
 	src/base/text.c \
@@ -99,8 +108,14 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/ranges.tbl.h \
 	src/fetch/redirect.c \
 	src/fetch/redirect.h \
+	src/fetch/resolved.c \
+	src/fetch/resolved.h \
 	src/fetch/resolver.c \
 	src/fetch/resolver.h \
+	src/fetch/resolver_cache.c \
+	src/fetch/resolver_cache.h \
+	src/fetch/resolver_lookups.c \
+	src/fetch/resolver_lookups.h \
 	src/fetch/sink.c \
 	src/fetch/sink.h \
 	src/fetch/transfer.c \

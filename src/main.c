@@ -122,9 +122,7 @@ reload(struct program *program)
 	if (error == 0) {
 		error = api_reload(program->api, &config, &message);
 		if (error == 0)
-			error = service_reload(program->service, &config);
-		if (error == 0)
-			log_configure((enum log_level)config.log_level, config.log_format != 0);
+			log_configure((enum log_level)config.log_level, program->config.log_format != 0);
 		config_release(&config);
 	}
 	if (error == 0) {
@@ -213,6 +211,15 @@ run(struct program *program)
 	return error == 0 && clean ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* Says what is wrong with the options. */
+static int
+refuse(char *message)
+{
+	fprintf(stderr, "fetchpool: %s\n", message != NULL ? message : "out of memory");
+	free(message);
+	return EXIT_USAGE;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -220,16 +227,15 @@ main(int argc, char **argv)
 	char *message = NULL;
 	int status = EXIT_SUCCESS;
 
-	if (options_load(argc, argv, environ, &checks, &program.config, &message) != 0) {
-		fprintf(stderr, "fetchpool: %s\n", message != NULL ? message : "out of memory");
-		free(message);
-		return EXIT_USAGE;
-	}
+	if (options_load(argc, argv, environ, &checks, &program.config, &message) != 0)
+		return refuse(message);
 	log_configure((enum log_level)program.config.log_level, program.config.log_format != 0);
 	if (program.config.help)
 		options_print_help(stdout);
 	else if (program.config.version)
 		printf("fetchpool %s\n", FETCHPOOL_VERSION);
+	else if (api_check(&program.config, &message) != 0)
+		status = refuse(message);
 	else if (!program.config.check_config)
 		status = run(&program);
 	config_release(&program.config);

@@ -38,6 +38,17 @@ front_send_json(struct http_request *request, struct http_reply *reply, struct b
 	http_send(request, reply);
 }
 
+bool
+front_body_param_valid(struct http_request *request)
+{
+	const char *body = http_param(request, "body");
+
+	if (body == NULL || strcmp(body, "none") == 0)
+		return true;
+	front_refuse(request, 400, "invalid_query", "body can only be none");
+	return false;
+}
+
 void
 front_refuse(struct http_request *request, int status, const char *code, const char *format, ...)
 {
@@ -60,6 +71,8 @@ check_guards(struct http_request *request, struct problem *problem)
 	const struct config_list *names = &api_of(request)->config->server_name;
 	const char *host = http_header(request, "Host"), *origin = http_header(request, "Origin");
 
+	if (request->authority != NULL)
+		host = request->authority;
 	if (host != NULL && !guard_host_allowed(host, names->items, names->count))
 		return problem_set(problem, 403, "forbidden_host", NULL,
 			"the Host \"%.100s\" is neither an address, localhost nor a --server-name", host);
@@ -142,25 +155,44 @@ closing(void *context)
 /* ---- life */
 
 static int
-check_exposure(const struct api *api, char **ret_message)
+check_exposure(const struct config *config, char **ret_message)
 {
 	const char *address;
 
-	if (tokens_required(api->tokens) || http_listens_locally(api->config, &address))
+	if (config->auth_token_file != NULL || http_listens_locally(config, &address))
 		return 0;
 	if (asprintf(ret_message,
 		    "--listen %s is reachable from other machines: give --auth-token-file, or listen on 127.0.0.1, [::1] "
 		    "or unix:PATH",
 		    address) < 0)
 		*ret_message = NULL;
-	return -EPERM;
+	return -EINVAL;
+}
+
+int
+api_check(const struct config *config, char **ret_message)
+{
+	struct tokens *tokens;
+
+	int error = check_exposure(config, ret_message);
+	if (error == 0)
+		error = tokens_load(config->auth_token_file, &tokens, ret_message);
+	if (error == 0)
+		tokens_free(tokens);
+	return error;
 }
 
 int
 api_start(const struct config *config, struct service *service, struct api **ret, char **ret_message)
 {
 	struct api *api = calloc(1, sizeof *api);
-	struct http_setup setup = {.context = api, .admit = admit, .handle = handle, .closing = closing};
+	struct http_setup setup = {
+		.context = api,
+		.admit = admit,
+		.handle = handle,
+		.indent = codec_indent,
+		.closing = closing,
+	};
 
 	*ret_message = NULL;
 	if (api == NULL)
@@ -170,8 +202,6 @@ api_start(const struct config *config, struct service *service, struct api **ret
 	api->started_mono_ms = mono_ms();
 	codec_init();
 	int error = tokens_load(config->auth_token_file, &api->tokens, ret_message);
-	if (error == 0)
-		error = check_exposure(api, ret_message);
 	if (error == 0)
 		error = http_start(config, &setup, &api->http, ret_message);
 	if (error != 0) {
@@ -192,7 +222,21 @@ api_address(const struct api *api, size_t index)
 int
 api_reload(struct api *api, const struct config *config, char **ret_message)
 {
-	return tokens_reload(api->tokens, config->auth_token_file, ret_message);
+	/* Where it listens does not change: it is the old addresses that may not be left open. */
+	struct config exposed = *api->config;
+	struct tokens *tokens;
+
+	exposed.auth_token_file = config->auth_token_file;
+	int error = check_exposure(&exposed, ret_message);
+	if (error == 0)
+		error = tokens_load(config->auth_token_file, &tokens, ret_message);
+	if (error != 0)
+		return error;
+	error = service_reload(api->service, config);
+	if (error == 0)
+		tokens_swap(api->tokens, tokens);
+	tokens_free(tokens);
+	return error;
 }
 
 void

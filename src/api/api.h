@@ -14,7 +14,10 @@ int api_start(const struct config *config, struct service *service, struct api *
 /* The addresses that are listened on; the index beyond the last gives NULL. */
 const char *api_address(const struct api *api, size_t index);
 
-/* Takes over what SIGHUP may change: the tokens. Returns 0 or -errno with a message. */
+/* Looks at what api_start would trip over: addresses that need tokens, the tokens' file. 0 or -errno with a message. */
+int api_check(const struct config *config, char **ret_message) __attribute__((warn_unused_result));
+
+/* Takes over what SIGHUP may change, here and in the service, or nothing. Returns 0 or -errno with a message. */
 int api_reload(struct api *api, const struct config *config, char **ret_message) __attribute__((warn_unused_result));
 
 /* After service_stop: nobody may be parked any more. */

@@ -151,7 +151,8 @@ send_body(struct http_request *request, struct job *job, const struct response *
 
 	hex_encode(body->sha256, 32, etag + 1);
 	strcat(etag, "\"");
-	if (if_range == NULL || strcmp(if_range, etag) == 0)
+	/* RFC 9110, section 14.2: Range is for GET alone. */
+	if (strcmp(request->method, "GET") == 0 && (if_range == NULL || strcmp(if_range, etag) == 0))
 		range = read_range(http_header(request, "Range"), (uint64_t)body->bytes);
 	if (tag_listed(http_header(request, "If-None-Match"), etag)) {
 		reply.status = 304;

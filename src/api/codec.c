@@ -174,7 +174,18 @@ wait_request_release(struct wait_request *wait)
 	*wait = (struct wait_request){0};
 }
 
-/* Reads a list of ids; doubles count once. The strings follow the array of pointers in one piece of memory. */
+/* The memory for the pointers and, behind them, the strings. */
+static char **
+allocate_ids(const json_t *value, size_t count)
+{
+	size_t bytes = count * sizeof(char *);
+
+	for (size_t i = 0; i < count; i++)
+		bytes += json_string_length(json_array_get(value, i)) + 1;
+	return malloc(bytes);
+}
+
+/* Reads a list of ids; doubles count once. One piece of memory holds it all. */
 static int
 read_ids(const json_t *value, char ***ret_ids, size_t *ret_count, struct problem *problem)
 {
@@ -182,31 +193,27 @@ read_ids(const json_t *value, char ***ret_ids, size_t *ret_count, struct problem
 
 	if (!json_is_array(value) || count == 0 || count > 1000)
 		return codec_wrong(problem, "give a list of 1 to 1000 ids");
-	char **ids = malloc(count * (sizeof(char *) + ID_TEXT_BYTES));
+	for (size_t i = 0; i < count; i++) {
+		if (json_is_string(json_array_get(value, i)))
+			continue;
+		codec_wrong(problem, "an id is a string");
+		problem_prefix(problem, NULL, i);
+		return -1;
+	}
+	char **ids = allocate_ids(value, count);
 	if (ids == NULL)
 		return codec_no_memory(problem);
-	char(*texts)[ID_TEXT_BYTES] = (char(*)[ID_TEXT_BYTES])(ids + count);
+	char *at = (char *)(ids + count);
 	for (size_t i = 0; i < count; i++) {
-		const json_t *item = json_array_get(value, i);
+		const char *text = json_string_value(json_array_get(value, i));
 		bool seen = false;
 
-		if (!json_is_string(item)) {
-			codec_wrong(problem, "an id is a string");
-			problem_prefix(problem, NULL, i);
-			free(ids);
-			return -1;
-		}
-		/* One that is too long is no id; it will not be found. */
-		memset(texts[kept], 0, ID_TEXT_BYTES);
-		strncpy(texts[kept], json_string_value(item), ID_TEXT_BYTES - 1);
-		if (json_string_length(item) >= ID_TEXT_BYTES)
-			texts[kept][0] = '?';
 		for (size_t k = 0; k < kept && !seen; k++)
-			seen = strcmp(ids[k], texts[kept]) == 0;
-		if (!seen) {
-			ids[kept] = texts[kept];
-			kept++;
-		}
+			seen = strcmp(ids[k], text) == 0;
+		if (seen)
+			continue;
+		ids[kept++] = strcpy(at, text);
+		at += strlen(text) + 1;
 	}
 	*ret_ids = ids;
 	*ret_count = kept;
@@ -473,18 +480,38 @@ codec_read_url(const char *bytes, size_t length, struct problem *problem)
 	int rc = codec_each(body, keys, 1, &url, problem);
 	json_decref(body);
 	if (rc == 0 && url == NULL)
-		problem_set(problem, 400, "invalid", "/url", "give the url to check");
-	return url;
+		rc = problem_set(problem, 400, "invalid", "/url", "give the url to check");
+	if (rc == 0)
+		return url;
+	free(url);
+	return NULL;
 }
 
-/* ---- ?pretty */
+/* ---- writing jansson's values */
+
+char *
+codec_dump(const json_t *value, size_t flags)
+{
+	flags |= JSON_ENCODE_ANY;
+	for (size_t precision = 15;; precision++) {
+		char *text = json_dumps(value, flags | JSON_REAL_PRECISION(precision));
+
+		if (text == NULL || precision == 17)
+			return text;
+		json_t *again = json_loads(text, JSON_DECODE_ANY, NULL);
+		bool same = again != NULL && json_equal((json_t *)value, again);
+		json_decref(again);
+		if (same)
+			return text;
+		free(text);
+	}
+}
 
 void
 codec_indent(struct buffer *json)
 {
 	json_t *value = json_loadb(json->data, json->count, JSON_DECODE_ANY, NULL);
-	char *text =
-		value == NULL ? NULL : json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+	char *text = value == NULL ? NULL : codec_dump(value, JSON_INDENT(2));
 
 	if (text != NULL) {
 		json->count = 0;

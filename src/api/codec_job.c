@@ -211,13 +211,8 @@ write_response(struct json_out *out, const struct response *response, const char
 static void
 write_progress(struct json_out *out, const struct job_view *view)
 {
-	const struct attempt *last = view->attempt_count > 0 ? view->job->last_attempt : NULL;
-	int64_t received = view->received_bytes;
-
-	if (job_state_done(view->state) && last != NULL)
-		received = last->received_bytes;
 	out_open(out, "progress", '{');
-	out_integer(out, "received_bytes", received);
+	out_integer(out, "received_bytes", view->received_bytes);
 	out_integer_or_null(out, "total_bytes", view->total_bytes);
 	out_close(out, '}');
 }

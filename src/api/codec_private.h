@@ -38,6 +38,9 @@ struct spec_reader {
 	const char *not_built; /* a key that is understood but does nothing in this version */
 };
 
+/* The JSON text, with real numbers in the shortest form that reads back as the same value; malloc'd. jansson's flags. */
+char *codec_dump(const json_t *value, size_t flags);
+
 /* 503. Returns -1. */
 int codec_no_memory(struct problem *problem);
 

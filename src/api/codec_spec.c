@@ -103,24 +103,6 @@ read_body_base64(void *context, const json_t *value, struct problem *problem)
 	return 0;
 }
 
-/* The shortest form of its real numbers that reads back as the same value. */
-static char *
-dump_compact(const json_t *value)
-{
-	for (size_t precision = 15;; precision++) {
-		char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(precision));
-
-		if (text == NULL || precision == 17)
-			return text;
-		json_t *again = json_loads(text, JSON_DECODE_ANY, NULL);
-		bool same = again != NULL && json_equal((json_t *)value, again);
-		json_decref(again);
-		if (same)
-			return text;
-		free(text);
-	}
-}
-
 static int
 read_json(void *context, const json_t *value, struct problem *problem)
 {
@@ -128,7 +110,7 @@ read_json(void *context, const json_t *value, struct problem *problem)
 
 	if (take_body_key(reader, "json", problem) != 0)
 		return -1;
-	char *text = dump_compact(value);
+	char *text = codec_dump(value, JSON_COMPACT);
 	if (text == NULL)
 		return codec_no_memory(problem);
 	reader->spec->body = arena_string(&reader->spec->arena, text);
@@ -367,7 +349,7 @@ read_meta(void *context, const json_t *value, struct problem *problem)
 
 	if (json_is_null(value))
 		return 0;
-	char *text = dump_compact(value);
+	char *text = codec_dump(value, JSON_COMPACT);
 	if (text == NULL)
 		return codec_no_memory(problem);
 	size_t length = strlen(text);

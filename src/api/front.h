@@ -24,6 +24,9 @@ api_of(const struct http_request *request)
 /* Sends JSON that is in the buffer (taken over): indented when ?pretty was given, with a newline at its end. */
 void front_send_json(struct http_request *request, struct http_reply *reply, struct buffer *json);
 
+/* ?body=none is all there is: false after a 400 was sent for anything else. */
+bool front_body_param_valid(struct http_request *request);
+
 /* A problem with this status, code and words, sent at once. */
 void front_refuse(struct http_request *request, int status, const char *code, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

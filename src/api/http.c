@@ -94,6 +94,22 @@ notify(void *context)
 
 /* ---- requests */
 
+struct connection *
+http_connection_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info == NULL ? NULL : info->socket_context;
+}
+
+static int
+socket_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	return info == NULL ? -1 : info->connect_fd;
+}
+
 /*
  * The request line is in: keep the target as it came. libmicrohttpd would now split and decode the query into its own
  * memory, and stall when that runs out, so the query is hidden from it.
@@ -101,7 +117,8 @@ notify(void *context)
 static void *
 on_request_line(void *context, const char *target, struct MHD_Connection *connection)
 {
-	struct http *http = context;
+	struct http_front *front = context;
+	struct http *http = front->http;
 	struct connection *known = http_connection_of(connection);
 	struct http_request *request = http_request_new(http, connection, target);
 
@@ -114,6 +131,7 @@ on_request_line(void *context, const char *target, struct MHD_Connection *connec
 #endif
 	if (request == NULL)
 		return NULL;
+	list_push_back(&front->heads, &request->head_node);
 	lock_take(&http->lock);
 	http->active++;
 	lock_drop(&http->lock);
@@ -146,6 +164,7 @@ on_completed(
 	if (known != NULL) {
 		known->in_request = false;
 		known->idle_since_ms = mono_ms();
+		known->sent_bytes = http_lax_sent_bytes(socket_of(connection));
 		if (request == NULL || !request->replied)
 			known->answered_close = true; /* by libmicrohttpd's own error page */
 	}
@@ -161,61 +180,17 @@ on_completed(
 
 /* ---- connections */
 
-struct connection *
-http_connection_of(struct MHD_Connection *connection)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-	return info == NULL ? NULL : info->socket_context;
-}
-
-/*
- * libmicrohttpd closes a connection without a word when the request line cannot be read. The socket is still open here:
- * say what was wrong.
- */
-static void
-tell_malformed(int fd)
-{
-	static const char body[] = "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
-				   "\"detail\":\"the request line cannot be read\",\"code\":\"malformed_http\","
-				   "\"pointer\":null}\n";
-	char answer[512], drop[4096];
-
-	int length = snprintf(answer, sizeof answer,
-		"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-		"Connection: close\r\n\r\n%s",
-		sizeof body - 1, body);
-	if (send(fd, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return;
-	shutdown(fd, SHUT_WR);
-	/* What was sent and not read would turn the close into a reset, which takes the answer with it. */
-	for (int i = 0; i < 16 && recv(fd, drop, sizeof drop, MSG_DONTWAIT) > 0; i++)
-		;
-	http_count_status(400);
-}
-
-/* True when the other side has not closed: then it was libmicrohttpd that gave up. */
-static bool
-client_still_there(int fd)
-{
-	char byte;
-	ssize_t got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
-}
-
 static void
 on_closed(struct http *http, struct MHD_Connection *connection, struct connection *known)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	bool idle_time_is_up = mono_ms() - known->idle_since_ms >= IDLE_SECONDS * 1000 - 1000;
 
 	lock_take(&http->lock);
 	bool stopping = http->stop_notifier;
 	lock_drop(&http->lock);
-	if (info != NULL && !known->in_request && !known->answered_close && !idle_time_is_up && !stopping &&
-		client_still_there(info->connect_fd))
-		tell_malformed(info->connect_fd);
+	if (!known->in_request && !known->answered_close && !idle_time_is_up && !stopping)
+		http_lax_tell_malformed(socket_of(connection), known);
+	http_lax_part(socket_of(connection));
 	free(known);
 }
 
@@ -230,7 +205,7 @@ on_connection(void *context, struct MHD_Connection *connection, void **socket_co
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		known = calloc(1, sizeof *known);
 		if (known != NULL)
-			*known = (struct connection){.http = http, .idle_since_ms = mono_ms()};
+			*known = (struct connection){.idle_since_ms = mono_ms()};
 		*socket_context = known;
 		atomic_fetch_add(&http->connections, 1);
 		return;
@@ -254,7 +229,7 @@ on_log(void *context, const char *format, va_list args)
 {
 	char line[512];
 
-	(void)context;
+	http_lax_refuse_length(context, format);
 	if (!log_enabled(LOG_DEBUG))
 		return;
 	vsnprintf(line, sizeof line, format, args);
@@ -263,18 +238,21 @@ on_log(void *context, const char *format, va_list args)
 }
 
 static struct MHD_Daemon *
-start_daemon(struct http *http, int socket, const struct config *config)
+start_daemon(struct http_front *front, int socket, const struct config *config)
 {
-	unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	struct http *http = front->http;
+	unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD;
 
 #ifdef __linux__
-	flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	flags = MHD_USE_EPOLL_INTERNAL_THREAD;
 #endif
-	return MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+	/* Turbo leaves the closing side of a socket open until its close, which on_closed needs. */
+	flags |= MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
+	return MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, front,
 		MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)IDLE_SECONDS, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+		(unsigned)IDLE_SECONDS, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, front,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
 #if !MHD_LAX
 		MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
 #endif
@@ -285,12 +263,15 @@ static int
 start_door(struct http *http, struct http_door *door, const struct config *config)
 {
 	for (size_t i = 0; i < door->socket_count; i++) {
-		struct MHD_Daemon *daemon = start_daemon(http, door->sockets[i], config);
+		struct http_front *front = &http->fronts[http->front_count];
 
-		if (daemon == NULL)
+		*front = (struct http_front){.http = http};
+		list_init(&front->heads);
+		front->daemon = start_daemon(front, door->sockets[i], config);
+		if (front->daemon == NULL)
 			return -EIO;
 		door->sockets[i] = -1; /* the daemon's from now on */
-		http->daemons[http->daemon_count++] = daemon;
+		http->front_count++;
 	}
 	return 0;
 }
@@ -330,19 +311,19 @@ http_start(const struct config *config, const struct http_setup *setup, struct h
 	cond_init(&http->quiet);
 	list_init(&http->woken);
 	http->doors = calloc(config->listen.count, sizeof *http->doors);
-	http->daemons = calloc(most, sizeof(struct MHD_Daemon *));
-	int error = http->doors == NULL || http->daemons == NULL ? -ENOMEM : open_doors(http, config, ret_message);
+	http->fronts = calloc(most, sizeof *http->fronts);
+	int error = http->doors == NULL || http->fronts == NULL ? -ENOMEM : open_doors(http, config, ret_message);
 	if (error == 0)
 		error = thread_start(&http->notifier, "notifier", notify, http);
 	http->notifying = error == 0;
+	*ret = http; /* the front threads' requests look there */
 	for (size_t i = 0; error == 0 && i < http->door_count; i++)
 		error = start_door(http, &http->doors[i], config);
 	if (error != 0) {
+		*ret = NULL;
 		http_stop(http);
-		return error;
 	}
-	*ret = http;
-	return 0;
+	return error;
 }
 
 const char *
@@ -386,11 +367,11 @@ http_stop(struct http *http)
 	lock_drop(&http->lock);
 	if (http->notifying)
 		thread_join(http->notifier);
-	for (size_t i = 0; i < http->daemon_count; i++)
-		MHD_stop_daemon(http->daemons[i]);
+	for (size_t i = 0; i < http->front_count; i++)
+		MHD_stop_daemon(http->fronts[i].daemon);
 	for (size_t i = 0; i < http->door_count; i++)
 		http_door_close(&http->doors[i]);
-	free(http->daemons);
+	free(http->fronts);
 	free(http->doors);
 	cond_release(&http->wake);
 	cond_release(&http->quiet);

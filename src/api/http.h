@@ -36,6 +36,7 @@ struct http_request {
 	struct http_param *params;
 	size_t param_count;
 	struct buffer body;
+	char *authority; /* of a target in absolute form, which goes before Host; NULL: none */
 	bool has_length; /* Content-Length or Transfer-Encoding came */
 	bool http_1_0;
 
@@ -56,7 +57,7 @@ struct http_request {
 	size_t received;
 	http_handler_fn *resume;
 	atomic_int park;
-	struct list wake_node;
+	struct list wake_node, head_node;
 	struct problem refusal; /* found at the head; sent when the body is in */
 };
 
@@ -69,6 +70,9 @@ struct http_setup {
 
 	/* The body is in. Replies or parks. */
 	http_handler_fn *handle;
+
+	/* Lays JSON out for people, for ?pretty. */
+	void (*indent)(struct buffer *json);
 
 	/* Every answer closes its connection while this is true. */
 	bool (*closing)(void *context);
@@ -97,6 +101,9 @@ void http_stop(struct http *http);
 
 /* The value of a header field, or NULL. */
 const char *http_header(struct http_request *request, const char *name);
+
+/* The values of all fields of this name as one list (RFC 9110, section 5.3); malloc'd, NULL when there is none. */
+char *http_header_list(struct http_request *request, const char *name);
 
 /* The value of a query parameter, or NULL. */
 const char *http_param(const struct http_request *request, const char *name);

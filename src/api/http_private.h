@@ -21,8 +21,8 @@ struct http {
 	size_t max_request_bytes;
 	struct http_door *doors;
 	size_t door_count;
-	struct MHD_Daemon **daemons;
-	size_t daemon_count;
+	struct http_front *fronts;
+	size_t front_count;
 
 	struct lock lock; /* guards the rest; a leaf */
 	struct list woken;
@@ -34,10 +34,17 @@ struct http {
 	atomic_size_t connections;
 };
 
+/* One front thread: a daemon of libmicrohttpd's. Touched by that thread alone. */
+struct http_front {
+	struct http *http;
+	struct MHD_Daemon *daemon;
+	struct list heads; /* requests whose head is not in yet */
+};
+
 /* What is known of a connection between its requests. */
 struct connection {
-	struct http *http;
 	int64_t idle_since_ms;
+	uint64_t sent_bytes; /* by then; UINT64_MAX: cannot be told */
 	bool in_request;
 	bool answered_close; /* the last answer announced the close */
 };
@@ -54,6 +61,27 @@ bool http_request_step(
 
 /* Sends a problem and closes the connection. */
 void http_send_last_problem(struct http_request *request, struct problem *problem);
+
+/*
+ * libmicrohttpd 0.9.75 answers a Content-Length that it cannot read with an error page of two heads. When its log says
+ * that it is about to (format), the request that is meant is answered here instead, and its socket shut. See http_lax.c.
+ */
+void http_lax_refuse_length(struct http_front *front, const char *format);
+
+/*
+ * It closes a connection without a word when it cannot read the request line at all: tells the client, when it was so.
+ * fd is the socket, which is about to be closed.
+ */
+void http_lax_tell_malformed(int fd, const struct connection *known);
+
+/*
+ * Ends the sending side of a socket that is about to be closed, and reads what has come: bytes that were never read
+ * would turn the close into a reset, which may take the last answer with it.
+ */
+void http_lax_part(int fd);
+
+/* Bytes sent on a socket so far; UINT64_MAX when that cannot be told. */
+uint64_t http_lax_sent_bytes(int fd);
 
 /* Counts an answer for /metrics. */
 void http_count_status(int status);

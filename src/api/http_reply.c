@@ -117,6 +117,8 @@ send_problem(struct http_request *request, struct problem *problem, const char *
 	struct http_reply reply = {.status = problem->status, .close = and_close};
 
 	problem_write(problem, &reply.buffer, extra);
+	if (http_param(request, "pretty") != NULL)
+		request->http->setup.indent(&reply.buffer);
 	buffer_append_char(&reply.buffer, '\n');
 	http_reply_header(&reply, "Content-Type", "application/problem+json");
 	if (problem->retry_after_s != 0)

@@ -15,6 +15,7 @@
 #include "api/http_head.h"
 #include "api/http_private.h"
 #include "api/query.h"
+#include "base/text.h"
 
 #define SWALLOW_MAX 65536 /* of the body of a refused request; above it the connection is closed */
 
@@ -22,6 +23,34 @@ const char *
 http_header(struct http_request *request, const char *name)
 {
 	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+struct field_list {
+	const char *name;
+	struct buffer values;
+};
+
+static enum MHD_Result
+add_value(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct field_list *list = context;
+
+	(void)kind;
+	if (!text_equal_nocase(name, list->name))
+		return MHD_YES;
+	if (list->values.count > 0)
+		buffer_append_string(&list->values, ", ");
+	buffer_append_string(&list->values, value == NULL ? "" : value);
+	return MHD_YES;
+}
+
+char *
+http_header_list(struct http_request *request, const char *name)
+{
+	struct field_list list = {.name = name};
+
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, add_value, &list);
+	return list.values.count == 0 ? NULL : buffer_steal(&list.values);
 }
 
 const char *
@@ -49,17 +78,20 @@ http_request_new(struct http *http, struct MHD_Connection *connection, const cha
 	request->context = http->setup.context;
 	request->connection = connection;
 	list_init(&request->wake_node);
+	list_init(&request->head_node);
 	return request;
 }
 
 void
 http_request_free(struct http_request *request)
 {
+	list_remove(&request->head_node);
 	if (request->state != NULL && request->state_free != NULL)
 		request->state_free(request->state);
 	query_free(request->params);
 	problem_release(&request->refusal);
 	buffer_release(&request->body);
+	free(request->authority);
 	free(request->target);
 	free(request);
 }
@@ -114,14 +146,29 @@ check_head(struct http_request *request, const char *method, const char *version
 	return wrong != NULL ? wrong : http_framing_check(&framing);
 }
 
+/* "http://host/path" (RFC 9112, section 3.2.2) becomes "/path"; the host goes before that of the Host field. */
+static bool
+cut_authority(struct http_request *request)
+{
+	char *authority = request->target + strlen("http://"), *path;
+
+	if (!text_prefix_nocase(request->target, "http://"))
+		return true;
+	path = authority + strcspn(authority, "/?");
+	if (*path != '/')
+		return false;
+	request->authority = strndup(authority, (size_t)(path - authority));
+	memmove(request->target, path, strlen(path) + 1);
+	return request->authority != NULL;
+}
+
 /* Cuts the target into path and query. */
 static int
 split_target(struct http_request *request, struct problem *problem)
 {
-	char *query = strchr(request->target, '?');
-
-	if (request->target[0] != '/')
+	if (!cut_authority(request) || request->target[0] != '/')
 		return problem_set(problem, 400, "malformed_http", NULL, "the request target has to begin with /");
+	char *query = strchr(request->target, '?');
 	if (query != NULL)
 		*query++ = '\0';
 	request->path = request->target;
@@ -159,6 +206,7 @@ begin(struct http_request *request, const char *method, const char *version)
 	const char *wrong = check_head(request, method, version);
 	struct problem problem = {0};
 
+	list_remove(&request->head_node);
 	request->method = method;
 	request->phase = PHASE_BODY;
 	if (wrong != NULL) {

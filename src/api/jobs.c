@@ -58,18 +58,6 @@ detail_of(const struct http_request *request)
 	return http_param(request, "body") != NULL ? JOB_WITHOUT_BODY : JOB_WHOLE;
 }
 
-/* ?body=none is all there is. */
-static bool
-body_param_valid(struct http_request *request)
-{
-	const char *body = http_param(request, "body");
-
-	if (body == NULL || strcmp(body, "none") == 0)
-		return true;
-	front_refuse(request, 400, "invalid_query", "body can only be none");
-	return false;
-}
-
 static void
 look(struct http_request *request, struct job_view *ret)
 {
@@ -98,12 +86,14 @@ send_job(struct http_request *request, const struct job_view *view, struct http_
 static void
 answer_submitted(struct http_request *request)
 {
+	const struct wait_state *state = request->state;
 	struct http_reply reply = {0};
 	struct job_view view;
 	char id[ID_TEXT_BYTES];
 
 	look(request, &view);
-	reply.status = job_state_done(view.state) ? 200 : 202;
+	/* 200 is the answer to a wait; without one it would depend on who was faster. */
+	reply.status = state->wait_ms >= 0 && job_state_done(view.state) ? 200 : 202;
 	id_format(&view.job->id, id);
 	http_reply_header(&reply, "Location", "/v1/jobs/%s", id);
 	if (reply.status == 202)
@@ -142,14 +132,15 @@ submit(struct http_request *request, struct problem *problem)
 	struct refusal refusal;
 	struct job *job;
 
-	if (http_header(request, "Idempotency-Key") != NULL) {
-		problem_set(problem, 501, "not_implemented", NULL,
-			"Idempotency-Key is understood, but this version does not do it yet; leave it out");
-		return NULL;
-	}
 	struct job_spec *spec = codec_read_spec(request->body.data, request->body.count, problem);
 	if (spec == NULL)
 		return NULL;
+	if (http_header(request, "Idempotency-Key") != NULL) {
+		problem_set(problem, 501, "not_implemented", NULL,
+			"Idempotency-Key is understood, but this version does not do it yet; leave it out");
+		job_spec_free(spec);
+		return NULL;
+	}
 	buffer_release(&request->body); /* not held twice while the client waits */
 	if (service_submit(api_of(request)->service, spec, &job, &refusal) == 0)
 		return job;
@@ -165,7 +156,7 @@ jobs_post(struct http_request *request)
 	struct problem problem = {0};
 	int64_t wait_ms;
 
-	if (!body_param_valid(request))
+	if (!front_body_param_valid(request))
 		return;
 	struct job *job = NULL;
 	if (wait_asked_for(request, &wait_ms, &problem) == 0)
@@ -277,7 +268,7 @@ jobs_get(struct http_request *request)
 	struct job *job;
 	int64_t wait_ms;
 
-	if (!body_param_valid(request))
+	if (!front_body_param_valid(request))
 		return;
 	if (wait_asked_for(request, &wait_ms, &problem) != 0) {
 		http_send_problem(request, &problem, "");
@@ -291,9 +282,7 @@ jobs_get(struct http_request *request)
 	else if (wait_ms <= 0)
 		answer_read(request);
 	else if (wait_begin(state, 1, state->since, wait_ms, false, answer_read) != 0)
-		front_refuse(request, 503, "too_many_waiters",
-			"%lld requests wait already (--max-waiters); poll, or try again later",
-			(long long)api_of(request)->config->max_waiters);
+		wait_refuse(request);
 }
 
 /* ---- POST /v1/jobs/ID/cancel, DELETE /v1/jobs/ID */
@@ -330,7 +319,7 @@ jobs_cancel(struct http_request *request)
 	struct id id;
 	bool ours;
 
-	if (!body_param_valid(request))
+	if (!front_body_param_valid(request))
 		return;
 	if (!jobs_path_id(request, &id) || service_cancel(api_of(request)->service, &id, &job, &ours) != 0) {
 		refuse_unknown(request);

@@ -82,29 +82,6 @@ read_file(const char *path, struct token_list *list)
 }
 
 int
-tokens_reload(struct tokens *tokens, const char *path, char **ret_message)
-{
-	struct token_list list = {0};
-
-	*ret_message = NULL;
-	int error = path == NULL ? 0 : read_file(path, &list);
-	if (error != 0) {
-		list_free(&list);
-		if (asprintf(ret_message, "token file %s: %s", path,
-			    error == -ENODATA ? "there is no token in it" : strerror(-error)) < 0)
-			*ret_message = NULL;
-		return error;
-	}
-	lock_take(&tokens->lock);
-	struct token_list old = tokens->list;
-	tokens->list = list;
-	tokens->required = path != NULL;
-	lock_drop(&tokens->lock);
-	list_free(&old);
-	return 0;
-}
-
-int
 tokens_load(const char *path, struct tokens **ret, char **ret_message)
 {
 	struct tokens *tokens = calloc(1, sizeof *tokens);
@@ -113,12 +90,30 @@ tokens_load(const char *path, struct tokens **ret, char **ret_message)
 	if (tokens == NULL)
 		return -ENOMEM;
 	lock_init(&tokens->lock);
-	int error = tokens_reload(tokens, path, ret_message);
-	if (error != 0)
-		tokens_free(tokens);
-	else
+	tokens->required = path != NULL;
+	int error = path == NULL ? 0 : read_file(path, &tokens->list);
+	if (error == 0) {
 		*ret = tokens;
+		return 0;
+	}
+	if (asprintf(ret_message, "auth-token-file %s: %s", path,
+		    error == -ENODATA ? "there is no token in it" : strerror(-error)) < 0)
+		*ret_message = NULL;
+	tokens_free(tokens);
 	return error;
+}
+
+void
+tokens_swap(struct tokens *tokens, struct tokens *fresh)
+{
+	lock_take(&tokens->lock);
+	struct token_list list = tokens->list;
+	bool required = tokens->required;
+	tokens->list = fresh->list;
+	tokens->required = fresh->required;
+	lock_drop(&tokens->lock);
+	fresh->list = list;
+	fresh->required = required;
 }
 
 void
@@ -129,15 +124,6 @@ tokens_free(struct tokens *tokens)
 	list_free(&tokens->list);
 	lock_release(&tokens->lock);
 	free(tokens);
-}
-
-bool
-tokens_required(struct tokens *tokens)
-{
-	lock_take(&tokens->lock);
-	bool required = tokens->required;
-	lock_drop(&tokens->lock);
-	return required;
 }
 
 /* Compares every byte of what the client sent, whatever the token. */

@@ -13,11 +13,8 @@ struct tokens;
 int tokens_load(const char *path, struct tokens **ret, char **ret_message) __attribute__((warn_unused_result));
 void tokens_free(struct tokens *tokens);
 
-/* Reads the file anew; on an error the old tokens stay. */
-int tokens_reload(struct tokens *tokens, const char *path, char **ret_message) __attribute__((warn_unused_result));
-
-/* True when tokens are asked for at all. */
-bool tokens_required(struct tokens *tokens);
+/* Puts the tokens of fresh in the place of those of tokens, and the other way round. */
+void tokens_swap(struct tokens *tokens, struct tokens *fresh);
 
 /* True when the Authorization field (NULL: none came) carries one of them. Takes the same time for all wrong ones. */
 bool tokens_admit(struct tokens *tokens, const char *authorization);

@@ -57,13 +57,16 @@ int
 wait_asked_for(struct http_request *request, int64_t *ret_ms, struct problem *problem)
 {
 	const char *asked = http_param(request, "wait");
-	int64_t ms, max = api_of(request)->config->max_wait_ms;
+	int64_t ms = -1, max = api_of(request)->config->max_wait_ms;
 
-	if (asked == NULL)
-		ms = preferred_wait(http_header(request, "Prefer"));
-	else if (duration_parse(asked, &ms) != 0)
+	if (asked == NULL) {
+		char *prefer = http_header_list(request, "Prefer");
+		ms = preferred_wait(prefer);
+		free(prefer);
+	} else if (duration_parse(asked, &ms) != 0) {
 		return problem_set(problem, 400, "invalid_query", NULL,
 			"wait has to be a duration like 30s, 500ms or a number of seconds");
+	}
 	*ret_ms = ms > max ? max : ms;
 	return 0;
 }
@@ -147,32 +150,43 @@ by_finish_order(const void *a, const void *b)
 	return first->finish_order < second->finish_order ? -1 : first->finish_order > second->finish_order;
 }
 
+/* Moves the done ones to the front, in finishing order. Returns their number. */
+static size_t
+sort_done(struct job_view *views, size_t count)
+{
+	size_t done = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!job_state_done(views[i].state))
+			continue;
+		struct job_view swap = views[done];
+		views[done++] = views[i];
+		views[i] = swap;
+	}
+	qsort(views, done, sizeof *views, by_finish_order);
+	return done;
+}
+
 static void
-write_finished(
-	struct http_request *request, const struct wait_state *state, struct job_view *views, struct json_out *out)
+write_result(struct http_request *request, struct job_view *views, size_t count, struct json_out *out)
 {
 	const struct api *api = api_of(request);
 	enum job_detail detail = http_param(request, "body") != NULL ? JOB_WITHOUT_BODY : JOB_WHOLE;
-	size_t done = 0;
+	size_t done = sort_done(views, count);
 	char id[ID_TEXT_BYTES];
 
-	out_open(out, "pending", '[');
-	for (size_t i = 0; i < state->count; i++) {
-		if (job_state_done(views[i].state)) {
-			struct job_view swap = views[done];
-			views[done++] = views[i];
-			views[i] = swap;
-			continue;
-		}
-		id_format(&views[i].job->id, id);
-		out_string(out, NULL, id);
-	}
-	out_close(out, ']');
-	qsort(views, done, sizeof *views, by_finish_order);
+	out_open(out, NULL, '{');
 	out_open(out, "finished", '[');
 	for (size_t i = 0; i < done; i++)
 		codec_write_job(out, NULL, &views[i], detail, api->service, api->config->inline_body_bytes);
 	out_close(out, ']');
+	out_open(out, "pending", '[');
+	for (size_t i = done; i < count; i++) {
+		id_format(&views[i].job->id, id);
+		out_string(out, NULL, id);
+	}
+	out_close(out, ']');
+	out_close(out, '}');
 }
 
 static void
@@ -191,9 +205,7 @@ answer_wait(struct http_request *request)
 		for (size_t i = 0; i < state->count; i++)
 			jobs[i] = state->waiters[i].job;
 		service_view(api_of(request)->service, jobs, state->count, views);
-		out_open(&out, NULL, '{');
-		write_finished(request, state, views, &out);
-		out_close(&out, '}');
+		write_result(request, views, state->count, &out);
 		wait_tell(&reply, state->wait_ms);
 		front_send_json(request, &reply, &json);
 	}
@@ -201,58 +213,84 @@ answer_wait(struct http_request *request)
 	free(views);
 }
 
-/* Finds the jobs; unknown ids are named in the problem. */
+/* Finds the jobs. Returns 0, or -1 with the unknown ids as a further member of a problem (malloc'd). */
 static int
-find_jobs(struct service *service, const struct wait_request *wait, struct job **jobs, struct problem *problem)
+find_jobs(struct service *service, const struct wait_request *wait, struct job **jobs, char **ret_unknown)
 {
 	struct buffer unknown = {0};
+	struct json_out out = {.buffer = &unknown, .comma = true};
 	size_t found = 0;
 
+	out_open(&out, "unknown", '[');
 	for (size_t i = 0; i < wait->count; i++) {
 		struct id id;
 
 		if (id_parse(wait->ids[i], &id) == 0 && service_find(service, &id, &jobs[found]) == 0)
 			found++;
 		else
-			buffer_printf(&unknown, "%s%s", unknown.count > 0 ? ", " : "", wait->ids[i]);
+			out_string(&out, NULL, wait->ids[i]);
 	}
-	if (found == wait->count)
+	out_close(&out, ']');
+	if (found == wait->count) {
+		buffer_release(&unknown);
 		return 0;
+	}
 	while (found > 0)
 		job_unref(jobs[--found]);
-	char *names = buffer_steal(&unknown);
-	problem_set(problem, 404, "not_found", "/ids", "unknown or expired: %s", names == NULL ? "" : names);
-	free(names);
+	*ret_unknown = buffer_steal(&unknown);
 	return -1;
 }
 
-static void
-wait_for(struct http_request *request, struct wait_request *wait)
+void
+wait_refuse(struct http_request *request)
 {
-	struct api *api = api_of(request);
-	struct job **jobs = calloc(wait->count, sizeof(struct job *));
-	struct wait_state *state = NULL;
-	struct problem problem = {0};
-	int64_t max = api->config->max_wait_ms;
+	front_refuse(request, 503, "too_many_waiters",
+		"%lld requests wait already (--max-waiters); poll, or try again later",
+		(long long)api_of(request)->config->max_waiters);
+}
 
-	if (jobs == NULL)
-		problem_set(&problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
-	else if (find_jobs(api->service, wait, jobs, &problem) == 0 &&
-		(state = wait_state_new(request, jobs, wait->count)) == NULL) {
-		for (size_t i = 0; i < wait->count; i++)
-			job_unref(jobs[i]);
-		problem_set(&problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
-	}
-	free(jobs);
-	if (state == NULL) {
-		http_send_problem(request, &problem, "");
-		return;
-	}
+static void
+refuse_unknown(struct http_request *request, char *unknown)
+{
+	struct problem problem = {0};
+
+	problem_set(&problem, 404, "not_found", "/ids", "unknown has the ids that name no job; they may have expired");
+	http_send_problem(request, &problem, unknown == NULL ? "" : unknown);
+	free(unknown);
+}
+
+static void
+begin_wait(struct http_request *request, const struct wait_request *wait, struct wait_state *state)
+{
+	int64_t max = api_of(request)->config->max_wait_ms;
+
 	state->wait_ms = wait->timeout_ms < 0 || wait->timeout_ms > max ? max : wait->timeout_ms;
 	if (wait_begin(state, wait->needed, AWAIT_DONE_ONLY, state->wait_ms, false, answer_wait) != 0)
-		front_refuse(request, 503, "too_many_waiters",
-			"%lld requests wait already (--max-waiters); poll, or try again later",
-			(long long)api->config->max_waiters);
+		wait_refuse(request);
+}
+
+static void
+wait_for(struct http_request *request, const struct wait_request *wait)
+{
+	struct job **jobs = calloc(wait->count, sizeof(struct job *));
+	struct wait_state *state = NULL;
+	char *unknown = NULL;
+
+	if (jobs != NULL && find_jobs(api_of(request)->service, wait, jobs, &unknown) != 0) {
+		refuse_unknown(request, unknown);
+		free(jobs);
+		return;
+	}
+	if (jobs != NULL)
+		state = wait_state_new(request, jobs, wait->count);
+	if (jobs != NULL && state == NULL)
+		for (size_t i = 0; i < wait->count; i++)
+			job_unref(jobs[i]);
+	free(jobs);
+	if (state == NULL)
+		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+	else
+		begin_wait(request, wait, state);
 }
 
 void
@@ -261,6 +299,8 @@ wait_post(struct http_request *request)
 	struct problem problem = {0};
 	struct wait_request wait;
 
+	if (!front_body_param_valid(request))
+		return;
 	if (codec_read_wait(request->body.data, request->body.count, &wait, &problem) != 0) {
 		http_send_problem(request, &problem, "");
 		return;

@@ -38,6 +38,9 @@ struct wait_state *wait_state_new(struct http_request *request, struct job **job
 int wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool unlimited,
 	http_handler_fn *then) __attribute__((warn_unused_result));
 
+/* Answers that too many wait already. */
+void wait_refuse(struct http_request *request);
+
 /* POST /v1/wait. */
 void wait_post(struct http_request *request);
 

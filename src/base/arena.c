@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define BLOCK_FIRST 448  /* with malloc's own word, the first block fits a 512-byte class */
-#define BLOCK_LARGE 4032 /* later blocks */
+#define BLOCK_LARGE 4032 /* later ones double up to this */
 
 struct arena_block {
 	struct arena_block *next;
@@ -18,7 +18,10 @@ struct arena_block {
 static struct arena_block *
 grow(struct arena *arena, size_t bytes)
 {
-	size_t size = arena->blocks == NULL ? BLOCK_FIRST : BLOCK_LARGE;
+	size_t size = arena->blocks == NULL ? BLOCK_FIRST : 2 * arena->blocks->size;
+
+	if (size > BLOCK_LARGE)
+		size = BLOCK_LARGE;
 
 	if (bytes > size)
 		size = bytes;

@@ -212,8 +212,9 @@ struct job {
 	struct job_error error;
 	struct list waiters;
 
-	/* The running attempt; written by its loop, read anywhere. */
+	/* The running attempt; written by its loop, read anywhere. What a finished job shows is kept beside. */
 	atomic_int_least64_t received_bytes, total_bytes; /* total: -1 unknown */
+	int64_t final_received_bytes, final_total_bytes;
 
 	/* core/scheduler.c */
 	struct origin *origin;

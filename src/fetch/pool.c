@@ -188,6 +188,7 @@ pool_check_url(struct pool *pool, const char *url, struct pool_check *check, con
 	lock_drop(&pool->lock);
 	check->verdict = egress_check_host(check->policy, state->url.origin.host);
 	if (!check->verdict.allowed) {
+		resolved.count = address_parse(state->url.origin.host, &resolved.addresses[0]) == 0;
 		judge(state, &resolved);
 		return 0;
 	}

@@ -1,17 +1,10 @@
 /*
- * See resolver.h.
+ * The resolver's thread: it owns the libev loop, the c-ares channels and their sockets; nobody else touches them.
+ * Whatever askers and this thread share is in resolver_lookups.c, under its lock.
  *
- * One thread owns the libev loop, the c-ares channels and the sockets; nobody else touches them. The tables, the queue
- * and the queries are shared with the askers and guarded by the resolver's lock, a leaf: nothing is called with it
- * held, c-ares and answer functions least of all.
- *
- * A look-up is in the table of look-ups from the first question for its name until its answer is cached, so equal
- * questions meet there. On its way it is on the list of those waiting for a place in c-ares (first come, first
- * served), then in c-ares, which is kept from holding more than it can walk through, then on the thread's own list of
- * the finished, as c-ares may call back from within a call into it.
- *
- * Cached answers stay after their time until they are the least recently used: with them goes the generation that
- * tells an answer that changed from one that was merely asked for again.
+ * A look-up is taken from there into c-ares, which is kept from holding more than it can walk through; answered, it
+ * goes on the thread's own list of the finished, as c-ares may call back from within a call into it, and is delivered
+ * from there. Rules that need no server are in resolved.c.
  */
 #include "fetch/resolver.h"
 
@@ -20,20 +13,14 @@
 #include <ev.h>
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/clock.h"
 #include "base/lock.h"
-#include "base/metrics.h"
-#include "base/text.h"
+#include "fetch/resolved.h"
+#include "fetch/resolver_lookups.h"
 
-#define HASH_NONFATAL_OOM 1 /* a node that found no room has hh.tbl NULL */
-#include <uthash.h>
-
-#define HOST_MAX 253 /* RFC 1035, section 3.1 */
 #define CACHE_MAX 10000
 #define IN_FLIGHT_MAX 4096
 #define START_PER_TURN 32 /* then answers are read, or their socket's buffer would overflow */
@@ -41,33 +28,6 @@
 #define TRY_TIMEOUT_MS 2000 /* c-ares doubles it with each try */
 #define TRIES 3
 #define TICK_SECONDS 0.1
-
-#define TTL_MIN_MS 1000
-#define TTL_MAX_MS 300000
-#define TTL_NO_NAME_MS 5000
-#define TTL_FAILURE_MS 1000 /* RFC 2308, section 7: at most 5 minutes */
-
-#define GENERATION_LITERAL 1 /* an address never changes */
-
-struct lookup {
-	struct resolver *resolver;
-	struct list node;       /* among the waiting (lock), later among the finished (thread) */
-	struct list queries;    /* lock */
-	UT_hash_handle hh;      /* lock */
-	struct resolved result; /* thread */
-	int64_t ttl_ms;         /* thread; 0: not to be cached */
-	size_t host_bytes;
-	char host[];
-};
-
-struct cached {
-	struct list node; /* the least recently used first */
-	UT_hash_handle hh;
-	struct resolved result;
-	int64_t expires_mono_ms;
-	size_t host_bytes;
-	char host[];
-};
 
 /* A socket of c-ares. */
 struct watch {
@@ -80,6 +40,7 @@ struct resolver {
 	pthread_t thread;
 	struct ev_loop *loop;
 	ev_async wake;
+	struct lookups lookups; /* has its lock */
 
 	/* The thread's own. */
 	ares_channel channel, hosts_channel; /* the second reads the hosts file alone */
@@ -87,108 +48,9 @@ struct resolver {
 	struct list watches;
 	struct list finished;
 	size_t in_flight;
-
-	struct lock lock;
-	struct cond answered;
-	/* Guarded by the lock. */
-	struct lookup *lookups;
-	struct list waiting;
-	struct cached *cache;
-	struct list used; /* the cached */
-	uint64_t generation;
-	const struct resolver_query *answering;
-	bool stopping;
 };
 
-/* ---- the cache */
-
-static struct cached *
-cache_find_locked(struct resolver *resolver, const char *host, size_t host_bytes)
-{
-	struct cached *cached;
-
-	lock_assert_held(&resolver->lock);
-	HASH_FIND(hh, resolver->cache, host, host_bytes, cached);
-	return cached;
-}
-
-static void
-cache_drop_locked(struct resolver *resolver, struct cached *cached)
-{
-	HASH_DEL(resolver->cache, cached);
-	list_remove(&cached->node);
-	free(cached);
-}
-
-static void
-cache_touch_locked(struct resolver *resolver, struct cached *cached)
-{
-	list_remove(&cached->node);
-	list_push_back(&resolver->used, &cached->node);
-}
-
-/* A new entry without an answer yet; NULL when memory runs out, as a cache may forget. */
-static struct cached *
-cache_add_locked(struct resolver *resolver, const struct lookup *lookup)
-{
-	struct cached *cached = calloc(1, sizeof *cached + lookup->host_bytes + 1);
-
-	if (cached == NULL)
-		return NULL;
-	cached->host_bytes = lookup->host_bytes;
-	memcpy(cached->host, lookup->host, lookup->host_bytes + 1);
-	HASH_ADD_KEYPTR(hh, resolver->cache, cached->host, cached->host_bytes, cached);
-	if (cached->hh.tbl == NULL) {
-		free(cached);
-		return NULL;
-	}
-	list_push_back(&resolver->used, &cached->node);
-	if (HASH_COUNT(resolver->cache) > CACHE_MAX)
-		cache_drop_locked(resolver, container_of(resolver->used.next, struct cached, node));
-	return cached;
-}
-
-static bool
-same_answer(const struct resolved *a, const struct resolved *b)
-{
-	if (a->error != b->error || a->count != b->count)
-		return false;
-	for (size_t i = 0; i < a->count; i++)
-		if (!address_equal(&a->addresses[i], &b->addresses[i]))
-			return false;
-	return true;
-}
-
-/* Gives the look-up's answer its generation and keeps it. */
-static void
-cache_store_locked(struct resolver *resolver, struct lookup *lookup)
-{
-	struct cached *cached = cache_find_locked(resolver, lookup->host, lookup->host_bytes);
-
-	if (cached != NULL && same_answer(&cached->result, &lookup->result))
-		lookup->result.generation = cached->result.generation;
-	else
-		lookup->result.generation = ++resolver->generation;
-	if (lookup->ttl_ms == 0)
-		return;
-	if (cached == NULL)
-		cached = cache_add_locked(resolver, lookup);
-	if (cached == NULL)
-		return;
-	cache_touch_locked(resolver, cached);
-	cached->result = lookup->result;
-	cached->expires_mono_ms = mono_ms() + lookup->ttl_ms;
-}
-
 /* ---- what c-ares says */
-
-static void
-set_error(struct resolved *result, int error, const char *message)
-{
-	result->error = error;
-	result->count = 0;
-	snprintf(result->message, sizeof result->message, "%s", message);
-}
 
 static int
 error_of(int status)
@@ -211,22 +73,11 @@ error_of(int status)
 	}
 }
 
-/* How long a failure is remembered. */
-static int64_t
-failure_ttl_ms(int error)
-{
-	if (error == -ENOMEM || error == -ECANCELED)
-		return 0;
-	return error == -EHOSTUNREACH ? TTL_NO_NAME_MS : TTL_FAILURE_MS;
-}
-
 static void
 fail(struct lookup *lookup, int status)
 {
-	int error = error_of(status);
-
-	set_error(&lookup->result, error, ares_strerror(status));
-	lookup->ttl_ms = failure_ttl_ms(error);
+	resolved_set_error(&lookup->result, error_of(status), ares_strerror(status));
+	lookup->ttl_ms = resolved_ttl_ms(&lookup->result, 0);
 }
 
 static struct address
@@ -241,36 +92,24 @@ address_of_node(const struct ares_addrinfo_node *node)
 	return address;
 }
 
-static const struct ares_addrinfo_node *
-next_of_family(const struct ares_addrinfo_node *node, int family)
-{
-	while (node != NULL && node->ai_family != family)
-		node = node->ai_next;
-	return node;
-}
-
-/* The families in turn, so that a broken one costs one try (RFC 8305, section 4), beginning with what sorted first. */
+/* As many of each family as an answer may hold. */
 static void
 take_addresses(struct resolved *result, const struct ares_addrinfo_node *nodes)
 {
-	int family = nodes->ai_family, other = family == AF_INET ? AF_INET6 : AF_INET;
-	const struct ares_addrinfo_node *turn = nodes, *next = next_of_family(nodes, other);
+	struct address sorted[2 * RESOLVER_MAX_ADDRESSES];
+	size_t count = 0, of_family[2] = {0};
 
-	while ((turn != NULL || next != NULL) && result->count < RESOLVER_MAX_ADDRESSES) {
-		const struct ares_addrinfo_node *rest = turn;
-		if (turn != NULL) {
-			result->addresses[result->count++] = address_of_node(turn);
-			rest = next_of_family(turn->ai_next, turn->ai_family);
-		}
-		turn = next;
-		next = rest;
-	}
+	for (const struct ares_addrinfo_node *node = nodes; node != NULL; node = node->ai_next)
+		if (of_family[node->ai_family == AF_INET]++ < RESOLVER_MAX_ADDRESSES)
+			sorted[count++] = address_of_node(node);
+	resolved_set_addresses(result, sorted, count);
 }
 
+/* The shortest time of all that led to the addresses, in seconds. */
 static int64_t
 ttl_of(const struct ares_addrinfo *info)
 {
-	int64_t seconds = TTL_MAX_MS / 1000;
+	int64_t seconds = info->nodes->ai_ttl;
 
 	for (const struct ares_addrinfo_node *node = info->nodes; node != NULL; node = node->ai_next)
 		if (node->ai_ttl < seconds)
@@ -278,7 +117,7 @@ ttl_of(const struct ares_addrinfo *info)
 	for (const struct ares_addrinfo_cname *cname = info->cnames; cname != NULL; cname = cname->next)
 		if (cname->ttl < seconds)
 			seconds = cname->ttl;
-	return seconds * 1000 < TTL_MIN_MS ? TTL_MIN_MS : seconds * 1000;
+	return seconds;
 }
 
 /* Fills the look-up with what c-ares found, which is given back to it. */
@@ -290,7 +129,7 @@ conclude(struct lookup *lookup, int status, struct ares_addrinfo *info)
 		status = ARES_ENODATA;
 	if (status == ARES_SUCCESS) {
 		take_addresses(&lookup->result, info->nodes);
-		lookup->ttl_ms = ttl_of(info);
+		lookup->ttl_ms = resolved_ttl_ms(&lookup->result, ttl_of(info));
 	} else {
 		fail(lookup, status);
 	}
@@ -320,18 +159,6 @@ on_hosts_answer(void *context, int status, int timeouts, struct ares_addrinfo *i
 
 static const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
-/* localhost or a name below it. */
-static bool
-is_localhost(const struct lookup *lookup)
-{
-	static const char name[] = "localhost";
-	size_t bytes = sizeof name - 1;
-
-	if (lookup->host_bytes < bytes || !text_equal_nocase(lookup->host + lookup->host_bytes - bytes, name))
-		return false;
-	return lookup->host_bytes == bytes || lookup->host[lookup->host_bytes - bytes - 1] == '.';
-}
-
 /* RFC 6761, section 6.3: never asked of a server. */
 static void
 answer_localhost(struct resolver *resolver, struct lookup *lookup)
@@ -339,15 +166,16 @@ answer_localhost(struct resolver *resolver, struct lookup *lookup)
 	/* With the hosts file alone it calls back before it returns. */
 	ares_getaddrinfo(resolver->hosts_channel, lookup->host, NULL, &hints, on_hosts_answer, lookup);
 	if (lookup->result.error != 0 || lookup->result.count == 0)
-		lookup->result = (struct resolved){.count = 2, .addresses = {{6, {[15] = 1}}, {4, {127, 0, 0, 1}}}};
-	lookup->ttl_ms = TTL_MIN_MS;
+		resolved_set_loopback(&lookup->result);
+	lookup->ttl_ms = resolved_ttl_ms(&lookup->result, 0);
 	list_push_back(&resolver->finished, &lookup->node);
 }
 
 static void
 start(struct resolver *resolver, struct lookup *lookup)
 {
-	if (is_localhost(lookup)) {
+	lookup->resolver = resolver;
+	if (resolved_is_localhost(lookup->host, lookup->host_bytes)) {
 		answer_localhost(resolver, lookup);
 		return;
 	}
@@ -356,39 +184,12 @@ start(struct resolver *resolver, struct lookup *lookup)
 }
 
 static void
-lookup_drop_locked(struct resolver *resolver, struct lookup *lookup)
-{
-	lock_assert_held(&resolver->lock);
-	HASH_DEL(resolver->lookups, lookup);
-	free(lookup);
-}
-
-/* The next one that somebody still asks for, or NULL. */
-static struct lookup *
-take_waiting(struct resolver *resolver)
-{
-	struct lookup *lookup = NULL;
-	struct list *node;
-
-	lock_take(&resolver->lock);
-	while (lookup == NULL && (node = list_pop_front(&resolver->waiting)) != NULL) {
-		lookup = container_of(node, struct lookup, node);
-		if (list_empty(&lookup->queries)) {
-			lookup_drop_locked(resolver, lookup);
-			lookup = NULL;
-		}
-	}
-	lock_drop(&resolver->lock);
-	return lookup;
-}
-
-static void
 start_waiting(struct resolver *resolver)
 {
 	struct lookup *lookup;
 
 	for (int started = 0; started < START_PER_TURN && resolver->in_flight < IN_FLIGHT_MAX; started++) {
-		if ((lookup = take_waiting(resolver)) == NULL)
+		if ((lookup = lookups_take(&resolver->lookups)) == NULL)
 			return;
 		start(resolver, lookup);
 	}
@@ -399,40 +200,13 @@ start_waiting(struct resolver *resolver)
 
 /* ---- answering */
 
-/* Keeps the answer and tells everybody. The look-up is gone after it. */
-static void
-deliver(struct resolver *resolver, struct lookup *lookup)
-{
-	struct list *node;
-
-	if (lookup->result.error != 0)
-		metric_add(METRIC_DNS_FAILED, 1);
-	lock_take(&resolver->lock);
-	cache_store_locked(resolver, lookup);
-	/* Nobody joins it from here on, so that its queries only become fewer. */
-	HASH_DEL(resolver->lookups, lookup);
-	while ((node = list_pop_front(&lookup->queries)) != NULL) {
-		struct resolver_query *query = container_of(node, struct resolver_query, node);
-		query->lookup = NULL;
-		resolver->answering = query;
-		lock_drop(&resolver->lock);
-		query->answer(query, &lookup->result);
-		query = NULL; /* may be gone */
-		lock_take(&resolver->lock);
-		resolver->answering = NULL;
-		cond_broadcast(&resolver->answered);
-	}
-	lock_drop(&resolver->lock);
-	free(lookup);
-}
-
 static void
 deliver_finished(struct resolver *resolver)
 {
 	struct list *node;
 
 	while ((node = list_pop_front(&resolver->finished)) != NULL)
-		deliver(resolver, container_of(node, struct lookup, node));
+		lookups_deliver(&resolver->lookups, container_of(node, struct lookup, node));
 }
 
 /* Whatever happened: hand over what is done, fill the places that became free, and tick while there is work. */
@@ -480,10 +254,7 @@ on_wake(struct ev_loop *loop, ev_async *async, int events)
 	struct resolver *resolver = async->data;
 
 	(void)events;
-	lock_take(&resolver->lock);
-	bool stopping = resolver->stopping;
-	lock_drop(&resolver->lock);
-	if (stopping)
+	if (lookups_stopped(&resolver->lookups))
 		ev_break(loop, EVBREAK_ALL);
 	else
 		proceed(resolver);
@@ -544,7 +315,7 @@ cancel_all(struct resolver *resolver)
 
 	ares_destroy(resolver->channel); /* calls back for what is in flight */
 	resolver->channel = NULL;
-	while ((lookup = take_waiting(resolver)) != NULL) {
+	while ((lookup = lookups_take(&resolver->lookups)) != NULL) {
 		conclude(lookup, ARES_ECANCELLED, NULL);
 		list_push_back(&resolver->finished, &lookup->node);
 	}
@@ -630,13 +401,9 @@ resolver_alloc(void)
 
 	if (resolver == NULL)
 		return NULL;
-	lock_init(&resolver->lock);
-	cond_init(&resolver->answered);
+	lookups_init(&resolver->lookups, CACHE_MAX);
 	list_init(&resolver->watches);
 	list_init(&resolver->finished);
-	list_init(&resolver->waiting);
-	list_init(&resolver->used);
-	resolver->generation = GENERATION_LITERAL;
 	return resolver;
 }
 
@@ -650,10 +417,7 @@ resolver_release(struct resolver *resolver)
 		ares_destroy(resolver->hosts_channel);
 	if (resolver->loop != NULL)
 		ev_loop_destroy(resolver->loop);
-	while (resolver->cache != NULL)
-		cache_drop_locked(resolver, resolver->cache);
-	cond_release(&resolver->answered);
-	lock_release(&resolver->lock);
+	lookups_release(&resolver->lookups);
 	free(resolver);
 	ares_library_cleanup();
 }
@@ -687,9 +451,7 @@ resolver_free(struct resolver *resolver)
 {
 	if (resolver == NULL)
 		return;
-	lock_take(&resolver->lock);
-	resolver->stopping = true;
-	lock_drop(&resolver->lock);
+	lookups_stop(&resolver->lookups);
 	ev_async_send(resolver->loop, &resolver->wake);
 	thread_join(resolver->thread);
 	resolver_release(resolver);
@@ -697,120 +459,29 @@ resolver_free(struct resolver *resolver)
 
 /* ---- questions */
 
-/* What needs no look-up: addresses, and what is too long to be a name. */
-static bool
-answer_at_once(const char *host, size_t host_bytes, struct resolved *ret)
-{
-	struct resolved result = {.generation = GENERATION_LITERAL};
-
-	if (host_bytes == 0 || host_bytes > HOST_MAX)
-		set_error(&result, -EHOSTUNREACH, "no host name is empty or longer than 253 characters");
-	else if (address_parse(host, &result.addresses[0]) == 0)
-		result.count = 1;
-	else
-		return false;
-	*ret = result;
-	return true;
-}
-
-/* From the cache, or, for those who ask once more while all is being cancelled, with that. */
-static bool
-answer_now_locked(struct resolver *resolver, const char *host, size_t host_bytes, struct resolved *ret)
-{
-	struct cached *cached = cache_find_locked(resolver, host, host_bytes);
-
-	if (resolver->stopping) {
-		*ret = (struct resolved){.generation = GENERATION_LITERAL};
-		set_error(ret, -ECANCELED, ares_strerror(ARES_ECANCELLED));
-		return true;
-	}
-	if (cached == NULL || cached->expires_mono_ms <= mono_ms())
-		return false;
-	cache_touch_locked(resolver, cached);
-	*ret = cached->result;
-	return true;
-}
-
-static struct lookup *
-lookup_add_locked(struct resolver *resolver, const char *host, size_t host_bytes)
-{
-	struct lookup *lookup = calloc(1, sizeof *lookup + host_bytes + 1);
-
-	if (lookup == NULL)
-		return NULL;
-	lookup->resolver = resolver;
-	lookup->host_bytes = host_bytes;
-	memcpy(lookup->host, host, host_bytes + 1);
-	list_init(&lookup->queries);
-	HASH_ADD_KEYPTR(hh, resolver->lookups, lookup->host, host_bytes, lookup);
-	if (lookup->hh.tbl == NULL) {
-		free(lookup);
-		return NULL;
-	}
-	list_push_back(&resolver->waiting, &lookup->node);
-	return lookup;
-}
-
-/* Joins the look-up for this name, or begins one (*ret_begun). Returns 0 or -ENOMEM. */
-static int
-ask_locked(
-	struct resolver *resolver, const char *host, size_t host_bytes, struct resolver_query *query, bool *ret_begun)
-{
-	struct lookup *lookup;
-
-	HASH_FIND(hh, resolver->lookups, host, host_bytes, lookup);
-	*ret_begun = lookup == NULL;
-	if (lookup == NULL)
-		lookup = lookup_add_locked(resolver, host, host_bytes);
-	if (lookup == NULL)
-		return -ENOMEM;
-	query->lookup = lookup;
-	list_push_back(&lookup->queries, &query->node);
-	return 0;
-}
-
 int
 resolver_lookup(struct resolver *resolver, const char *host, struct resolver_query *query, struct resolved *ret)
 {
-	size_t host_bytes = strnlen(host, HOST_MAX + 1);
 	bool begun = false;
-	int error = 0;
 
-	if (answer_at_once(host, host_bytes, ret))
+	if (resolved_at_once(host, strnlen(host, RESOLVED_HOST_MAX + 1), ret))
 		return 1;
-	lock_take(&resolver->lock);
-	bool cached = answer_now_locked(resolver, host, host_bytes, ret);
-	if (!cached)
-		error = ask_locked(resolver, host, host_bytes, query, &begun);
-	lock_drop(&resolver->lock);
-	if (error != 0)
-		return error;
-	metric_add(cached ? METRIC_DNS_HITS : begun ? METRIC_DNS_ASKED : METRIC_DNS_JOINED, 1);
+	int rc = lookups_ask(&resolver->lookups, host, query, ret, &begun);
 	if (begun)
 		ev_async_send(resolver->loop, &resolver->wake);
-	return cached;
+	return rc;
 }
 
 void
 resolver_cancel(struct resolver *resolver, struct resolver_query *query)
 {
-	lock_take(&resolver->lock);
-	if (query->lookup != NULL) {
-		list_remove(&query->node);
-		query->lookup = NULL;
-	}
-	while (resolver->answering == query)
-		cond_wait(&resolver->answered, &resolver->lock);
-	lock_drop(&resolver->lock);
+	lookups_cancel(&resolver->lookups, query);
 }
 
 size_t
 resolver_cached(struct resolver *resolver)
 {
-	lock_take(&resolver->lock);
-	size_t count = HASH_COUNT(resolver->cache);
-	lock_drop(&resolver->lock);
-	return count;
+	return lookups_cached(&resolver->lookups);
 }
 
 const char *

@@ -127,6 +127,9 @@ sink_finish(struct sink *sink, struct body *ret)
 		body.data = buffer_steal(&sink->memory);
 		if (body.data == NULL)
 			return -ENOMEM;
+		char *fitting = realloc(body.data, (size_t)body.bytes + 1); /* kept for long: give back what is spare */
+		if (fitting != NULL)
+			body.data = fitting;
 	}
 	close_sink(sink);
 	*ret = body;

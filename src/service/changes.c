@@ -102,8 +102,11 @@ commit_end_locked(struct service *service, struct ledger_entry *entry, struct li
 	struct job *job = entry->job;
 	struct ledger_end *end = &entry->end;
 
-	if (end->attempt != NULL)
+	job->final_total_bytes = atomic_load_explicit(&job->total_bytes, memory_order_relaxed);
+	if (end->attempt != NULL) {
+		job->final_received_bytes = end->attempt->received_bytes;
 		job_add_attempt(job, end->attempt);
+	}
 	job->response = end->response;
 	end->attempt = NULL; /* the job's from now on */
 	end->response = NULL;

@@ -29,6 +29,8 @@ service_find(struct service *service, const struct id *id, struct job **ret)
 static void
 view_locked(struct job *job, struct job_view *ret)
 {
+	bool done = job_state_done(job->state);
+
 	*ret = (struct job_view){
 		.job = job,
 		.state = job->state,
@@ -43,8 +45,10 @@ view_locked(struct job *job, struct job_view *ret)
 		.attempt_count = job->attempt_count,
 		.response = job->response,
 		.error = job->error.code == JOB_ERROR_none ? NULL : &job->error,
-		.received_bytes = atomic_load_explicit(&job->received_bytes, memory_order_relaxed),
-		.total_bytes = atomic_load_explicit(&job->total_bytes, memory_order_relaxed),
+		.received_bytes = done ? job->final_received_bytes
+				       : atomic_load_explicit(&job->received_bytes, memory_order_relaxed),
+		.total_bytes =
+			done ? job->final_total_bytes : atomic_load_explicit(&job->total_bytes, memory_order_relaxed),
 	};
 }
 

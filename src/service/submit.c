@@ -89,7 +89,7 @@ set_times(struct job *job)
 	int64_t delay = spec->delay_ms;
 
 	job->created_wall_ms = wall_ms();
-	job->created_mono_ms = mono_ms();
+	job->created_mono_ms = (mono_us() + 999) / 1000; /* rounded up: nothing is early by the wall clock */
 	if (spec->run_at_wall_ms != 0)
 		delay = spec->run_at_wall_ms - job->created_wall_ms;
 	job->run_at_wall_ms = job->created_wall_ms + delay;
