@@ -1,6 +1,6 @@
 /*
  * The resolver, against a small DNS server of this test's own on 127.0.0.1 that answers by name and counts what it is
- * asked.
+ * asked; and, without one, its cache and its rules.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +18,9 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/metrics.h"
+#include "fetch/resolved.h"
 #include "fetch/resolver.h"
+#include "fetch/resolver_cache.h"
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 
@@ -624,6 +626,32 @@ START_TEST(cancel_waits_for_a_running_answer)
 }
 END_TEST
 
+static void
+on_slow_answer_ask_again(struct resolver_query *query, const struct resolved *resolved)
+{
+	on_slow_answer(query, resolved);
+	ck_assert_int_eq(resolver_lookup(resolver, "silent.test", query, &(struct resolved){0}), 0);
+}
+
+/* Whether the answer asks again before or while the query is cancelled, nothing is asked afterwards. */
+START_TEST(cancel_ends_what_a_running_answer_asks)
+{
+	struct resolver_query query = {.answer = on_slow_answer_ask_again};
+	struct resolved result;
+	pthread_t thread;
+
+	ck_assert_int_eq(sem_init(&slow.entered, 0, 0) | sem_init(&slow.leave, 0, 0), 0);
+	ck_assert_int_eq(resolver_lookup(resolver, "v4.test", &query, &result), 0);
+	await(&slow.entered);
+	ck_assert_int_eq(thread_start(&thread, "leave", let_it_leave, NULL), 0);
+	resolver_cancel(resolver, &query);
+	ck_assert_ptr_null(query.lookup);
+	thread_join(thread);
+	sem_destroy(&slow.entered);
+	sem_destroy(&slow.leave);
+}
+END_TEST
+
 struct chain {
 	struct resolver_query query;
 	struct resolved last;
@@ -759,6 +787,168 @@ START_TEST(starts_and_stops)
 }
 END_TEST
 
+/* ---- the cache alone */
+
+static struct resolver_cache cache;
+
+static void
+cache_setup(void)
+{
+	resolver_cache_init(&cache, 3);
+}
+
+static void
+cache_teardown(void)
+{
+	resolver_cache_release(&cache);
+}
+
+/* An answer of one address, 127.9.9.last, or none. */
+static struct resolved
+answer_of(uint8_t last)
+{
+	return (struct resolved){.count = last != 0, .addresses = {{4, {127, 9, 9, last}}}};
+}
+
+/* Stores at time 0; returns the generation. */
+static uint64_t
+keep(const char *host, uint8_t last, int64_t ttl_ms)
+{
+	struct resolved result = answer_of(last);
+
+	resolver_cache_store(&cache, host, strlen(host), ttl_ms, 0, &result);
+	return result.generation;
+}
+
+static bool
+knows(const char *host, int64_t now_mono_ms)
+{
+	struct resolved result;
+
+	return resolver_cache_find(&cache, host, strlen(host), now_mono_ms, &result);
+}
+
+START_TEST(cache_keeps_until_the_time_is_up)
+{
+	struct resolved result;
+
+	keep("a", 7, 100);
+	ck_assert(resolver_cache_find(&cache, "a", 1, 99, &result));
+	check_address(&result.addresses[0], "127.9.9.7");
+	ck_assert(!knows("a", 100));
+	ck_assert(!knows("ab", 0));
+	keep("b", 8, 0);
+	ck_assert(!knows("b", 0));
+	ck_assert_uint_eq(resolver_cache_count(&cache), 1);
+	keep("a", 7, 200); /* anew */
+	ck_assert(knows("a", 199));
+}
+END_TEST
+
+START_TEST(cache_drops_the_least_recently_used)
+{
+	keep("a", 1, 100);
+	keep("b", 2, 100);
+	keep("c", 3, 100);
+	ck_assert(knows("a", 0));
+	keep("b", 2, 100);
+	keep("d", 4, 100);
+	ck_assert_uint_eq(resolver_cache_count(&cache), 3);
+	ck_assert(knows("a", 0));
+	ck_assert(knows("b", 0));
+	ck_assert(!knows("c", 0));
+	ck_assert(knows("d", 0));
+}
+END_TEST
+
+START_TEST(cache_gives_a_changed_answer_a_generation)
+{
+	uint64_t first = keep("a", 1, 100);
+
+	ck_assert_uint_gt(first, RESOLVED_FIXED_GENERATION);
+	ck_assert_uint_eq(keep("a", 1, 100), first);
+	ck_assert_uint_eq(keep("a", 1, 0), first);
+	uint64_t second = keep("a", 2, 100);
+	ck_assert_uint_gt(second, first);
+	ck_assert_uint_gt(keep("b", 2, 100), second);
+	ck_assert_uint_gt(keep("a", 0, 100), second);
+}
+END_TEST
+
+/* ---- rules alone */
+
+START_TEST(tells_localhost)
+{
+	static const struct {
+		const char *host;
+		bool local;
+	} table[] = {{"localhost", true}, {"LocalHost", true}, {"a.localhost", true}, {"a.b.localhost", true},
+		{".localhost", true}, {"alocalhost", false}, {"localhost.a", false}, {"ocalhost", false}, {"", false}};
+
+	for (int i = 0; i < COUNT(table); i++)
+		ck_assert_msg(resolved_is_localhost(table[i].host, strlen(table[i].host)) == table[i].local, "%s",
+			table[i].host);
+}
+END_TEST
+
+START_TEST(bounds_the_ttl)
+{
+	static const struct {
+		int error;
+		int64_t seconds, ms;
+	} table[] = {{0, -1, 1000}, {0, 0, 1000}, {0, 1, 1000}, {0, 2, 2000}, {0, 300, 300000}, {0, 301, 300000},
+		{0, INT32_MAX, 300000}, {-EHOSTUNREACH, 60, 5000}, {-EAGAIN, 60, 1000}, {-ETIMEDOUT, 60, 1000},
+		{-ENOMEM, 60, 0}, {-ECANCELED, 60, 0}};
+
+	for (int i = 0; i < COUNT(table); i++)
+		ck_assert_int_eq(
+			resolved_ttl_ms(&(struct resolved){.error = table[i].error}, table[i].seconds), table[i].ms);
+}
+END_TEST
+
+/* Families as digits: what is sorted, and the turns made of it. */
+START_TEST(takes_turns)
+{
+	static const struct {
+		const char *sorted, *turns;
+	} table[] = {{"", ""}, {"4", "4"}, {"66", "66"}, {"4466", "4646"}, {"6444", "6444"}, {"466664", "464666"},
+		{"44444444444444446666666666666666", "4646464646464646"}, {"44444444444444444444", "4444444444444444"}};
+
+	for (int i = 0; i < COUNT(table); i++) {
+		struct address sorted[32] = {0};
+		struct resolved result;
+		char turns[RESOLVER_MAX_ADDRESSES + 1] = "";
+		size_t count = strlen(table[i].sorted), last[2] = {0};
+		for (size_t j = 0; j < count; j++)
+			sorted[j] = (struct address){(uint8_t)(table[i].sorted[j] - '0'), {(uint8_t)(j + 1)}};
+		resolved_set_addresses(&result, sorted, count);
+		for (size_t j = 0; j < result.count; j++) {
+			const struct address *address = &result.addresses[j];
+			turns[j] = (char)('0' + address->family);
+			ck_assert_uint_gt(address->bytes[0], last[address->family == 4]); /* the order within */
+			last[address->family == 4] = address->bytes[0];
+		}
+		ck_assert_str_eq(turns, table[i].turns);
+	}
+}
+END_TEST
+
+static void
+add_parts(Suite *suite)
+{
+	TCase *alone = tcase_create("cache"), *rules = tcase_create("rules");
+
+	tcase_add_checked_fixture(alone, cache_setup, cache_teardown);
+	tcase_add_test(alone, cache_keeps_until_the_time_is_up);
+	tcase_add_test(alone, cache_drops_the_least_recently_used);
+	tcase_add_test(alone, cache_gives_a_changed_answer_a_generation);
+	suite_add_tcase(suite, alone);
+	tcase_add_test(rules, tells_localhost);
+	tcase_add_test(rules, bounds_the_ttl);
+	tcase_add_test(rules, takes_turns);
+	suite_add_tcase(suite, rules);
+}
+
 int
 main(void)
 {
@@ -782,11 +972,13 @@ main(void)
 	tcase_add_test(cases, cancels);
 	tcase_add_test(cases, cancels_the_only_one);
 	tcase_add_test(cases, cancel_waits_for_a_running_answer);
+	tcase_add_loop_test(cases, cancel_ends_what_a_running_answer_asks, 0, 20);
 	tcase_add_test(cases, asks_again_from_within_an_answer);
 	tcase_add_test(cases, free_answers_all);
 	tcase_add_test(cases, free_takes_no_more_questions);
 	tcase_add_test(cases, survives_many_threads);
 	tcase_add_test(cases, starts_and_stops);
+	add_parts(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	int failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
