@@ -104,7 +104,8 @@ START_TEST(aborts_at_illegal_steps)
 	enum job_state from = (enum job_state)(_i / JOB_STATE_COUNT), to = (enum job_state)(_i % JOB_STATE_COUNT);
 
 	if (steps[from][to])
-		abort(); /* as the others do */
+		abort();                                          /* as the others do */
+	ck_assert_ptr_nonnull(freopen("/dev/null", "w", stderr)); /* where the assertion would write */
 	job_set_state(job_in_state(from), to);
 }
 END_TEST
@@ -297,7 +298,7 @@ START_TEST(keeps_limits_of_origins)
 	}
 	for (size_t i = 0; i < count; i++)
 		done(scheduler, taken[i]);
-	ck_assert_uint_eq(drain(scheduler, 1), 10 - 2 * count > 10 ? 0 : 10 - 2 * count);
+	ck_assert_uint_eq(drain(scheduler, 1), 10 - 2 * count);
 	scheduler_free(scheduler);
 }
 END_TEST
@@ -339,7 +340,7 @@ static const struct {
 	{"age within an origin", {{"a", 0}, {"a", 0}, {"a", 0}}, "012"},
 	{"priority within an origin", {{"a", 0}, {"a", 5}, {"a", -5}, {"a", 5}, {"a", 100}}, "41302"},
 	{"priority between origins", {{"a", 0}, {"b", 1}, {"c", -1}, {"d", 2}}, "3102"},
-	{"the first job stands for its origin", {{"a", 0}, {"a", 9}, {"b", 5}, {"b", 0}}, "1230"},
+	{"the first job stands for its origin", {{"a", 0}, {"a", 9}, {"b", 5}, {"b", 0}}, "1203"},
 	{"turns between origins", {{"a", 0}, {"a", 0}, {"a", 0}, {"b", 0}, {"b", 0}, {"b", 0}}, NULL},
 };
 
@@ -467,7 +468,7 @@ START_TEST(parks_until_run_at)
 
 	late->run_at_mono_ms = 1000;
 	later->run_at_mono_ms = 2000;
-	ck_assert_int_eq((int)(scheduler_next_due_locked(scheduler) == INT64_MAX), 1);
+	ck_assert(scheduler_next_due_locked(scheduler) == INT64_MAX);
 	ck_assert_int_eq(add(scheduler, later, 0), SCHEDULER_NO_LOOP);
 	ck_assert_int_eq(add(scheduler, late, 0), SCHEDULER_NO_LOOP);
 	ck_assert_ptr_null(take_one(scheduler, 0));
@@ -931,9 +932,9 @@ model_check(const struct model *model)
 			due = model_due(slot) < due ? model_due(slot) : due;
 	}
 	for (int i = 0; i < ORIGINS; i++)
-		origins += model_count(model, FREE, i) < model_count(model, FREE, -1) &&
+		origins +=
 			model_count(model, PARKED, i) + model_count(model, QUEUED, i) + model_count(model, FLYING, i) >
-				0;
+			0;
 	ck_assert_int_eq(scheduler_next_due_locked(model->scheduler), due);
 	ck_assert_uint_eq(scheduler_in_flight_locked(model->scheduler), model_count(model, FLYING, -1));
 	ck_assert_uint_eq(scheduler_origins_locked(model->scheduler), origins);

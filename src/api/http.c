@@ -152,11 +152,22 @@ on_access(void *context, struct MHD_Connection *connection, const char *url, con
 	return http_request_step(request, method, version, data, count) ? MHD_YES : MHD_NO;
 }
 
+/* Takes one of libmicrohttpd's own error pages as sent; false when there is none. */
+static bool
+take_own_page(struct http_front *front)
+{
+	if (front->own_pages == 0)
+		return false;
+	front->own_pages--;
+	return true;
+}
+
 static void
 on_completed(
 	void *context, struct MHD_Connection *connection, void **request_context, enum MHD_RequestTerminationCode how)
 {
-	struct http *http = context;
+	struct http_front *front = context;
+	struct http *http = front->http;
 	struct http_request *request = *request_context;
 	struct connection *known = http_connection_of(connection);
 
@@ -164,9 +175,10 @@ on_completed(
 	if (known != NULL) {
 		known->in_request = false;
 		known->idle_since_ms = mono_ms();
-		known->sent_bytes = http_lax_sent_bytes(socket_of(connection));
-		if (request == NULL || !request->replied)
-			known->answered_close = true; /* by libmicrohttpd's own error page */
+		if (request == NULL || !request->replied) {
+			take_own_page(front);
+			known->answered_close = true;
+		}
 	}
 	*request_context = NULL;
 	if (request == NULL)
@@ -181,38 +193,40 @@ on_completed(
 /* ---- connections */
 
 static void
-on_closed(struct http *http, struct MHD_Connection *connection, struct connection *known)
+on_closed(struct http_front *front, int fd, const struct connection *known)
 {
+	struct http *http = front->http;
 	bool idle_time_is_up = mono_ms() - known->idle_since_ms >= IDLE_SECONDS * 1000 - 1000;
 
 	lock_take(&http->lock);
 	bool stopping = http->stop_notifier;
 	lock_drop(&http->lock);
-	if (!known->in_request && !known->answered_close && !idle_time_is_up && !stopping)
-		http_lax_tell_malformed(socket_of(connection), known);
-	http_lax_part(socket_of(connection));
-	free(known);
+	if (fd < 0)
+		return;
+	if (!known->in_request && !known->answered_close && !idle_time_is_up && !stopping && !take_own_page(front))
+		http_lax_tell_malformed(fd);
+	http_lax_part(fd);
 }
 
 static void
 on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
 	enum MHD_ConnectionNotificationCode what)
 {
-	struct http *http = context;
+	struct http_front *front = context;
 	struct connection *known;
 
-	(void)connection;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		known = calloc(1, sizeof *known);
 		if (known != NULL)
 			*known = (struct connection){.idle_since_ms = mono_ms()};
 		*socket_context = known;
-		atomic_fetch_add(&http->connections, 1);
+		atomic_fetch_add(&front->http->connections, 1);
 		return;
 	}
-	atomic_fetch_sub(&http->connections, 1);
+	atomic_fetch_sub(&front->http->connections, 1);
 	if (*socket_context != NULL)
-		on_closed(http, connection, *socket_context);
+		on_closed(front, socket_of(connection), *socket_context);
+	free(*socket_context);
 	*socket_context = NULL;
 }
 
@@ -229,7 +243,7 @@ on_log(void *context, const char *format, va_list args)
 {
 	char line[512];
 
-	http_lax_refuse_length(context, format);
+	http_lax_before_own_page(context, format);
 	if (!log_enabled(LOG_DEBUG))
 		return;
 	vsnprintf(line, sizeof line, format, args);
@@ -252,7 +266,7 @@ start_daemon(struct http_front *front, int socket, const struct config *config)
 		MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)IDLE_SECONDS, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, front,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,
 #if !MHD_LAX
 		MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
 #endif

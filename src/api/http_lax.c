@@ -9,11 +9,7 @@
 #include "api/http_private.h"
 
 #include <errno.h>
-#ifdef __linux__
-#include <linux/tcp.h>
-#endif
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,11 +60,9 @@ length_is_broken(struct http_request *request)
 		text_to_uint64(length, &value) != 0;
 }
 
-void
-http_lax_refuse_length(struct http_front *front, const char *format)
+static bool
+refuse_broken_length(struct http_front *front)
 {
-	if (!MHD_LAX || strstr(format, "Error processing request") == NULL)
-		return;
 	LIST_FOR_EACH(node, &front->heads) {
 		struct http_request *request = container_of(node, struct http_request, head_node);
 		const union MHD_ConnectionInfo *info =
@@ -78,24 +72,18 @@ http_lax_refuse_length(struct http_front *front, const char *format)
 			continue;
 		refuse(info->connect_fd, "the Content-Length is no number");
 		list_remove(&request->head_node);
-		return;
+		return true;
 	}
+	return false;
 }
 
-uint64_t
-http_lax_sent_bytes(int fd)
+void
+http_lax_before_own_page(struct http_front *front, const char *format)
 {
-#ifdef __linux__
-	struct tcp_info info = {0};
-	socklen_t length = sizeof info;
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
-		length >= offsetof(struct tcp_info, tcpi_bytes_sent) + sizeof info.tcpi_bytes_sent)
-		return info.tcpi_bytes_sent;
-#else
-	(void)fd;
-#endif
-	return UINT64_MAX;
+	if (strstr(format, "Error processing request") == NULL)
+		return;
+	if (!MHD_LAX || !refuse_broken_length(front))
+		front->own_pages++;
 }
 
 /* True when the other side has not closed: then it was libmicrohttpd that gave up. */
@@ -109,11 +97,8 @@ client_still_there(int fd)
 }
 
 void
-http_lax_tell_malformed(int fd, const struct connection *known)
+http_lax_tell_malformed(int fd)
 {
-	/* Bytes that went out since the last answer are an error page of its own. */
-	uint64_t sent = http_lax_sent_bytes(fd);
-
-	if (MHD_LAX && sent != UINT64_MAX && sent == known->sent_bytes && client_still_there(fd))
+	if (client_still_there(fd))
 		refuse(fd, "the request line cannot be read");
 }

@@ -38,13 +38,13 @@ struct http {
 struct http_front {
 	struct http *http;
 	struct MHD_Daemon *daemon;
-	struct list heads; /* requests whose head is not in yet */
+	struct list heads;  /* requests whose head is not in yet */
+	unsigned own_pages; /* error pages of libmicrohttpd's own on connections that are not closed yet */
 };
 
 /* What is known of a connection between its requests. */
 struct connection {
 	int64_t idle_since_ms;
-	uint64_t sent_bytes; /* by then; UINT64_MAX: cannot be told */
 	bool in_request;
 	bool answered_close; /* the last answer announced the close */
 };
@@ -63,25 +63,22 @@ bool http_request_step(
 void http_send_last_problem(struct http_request *request, struct problem *problem);
 
 /*
- * libmicrohttpd 0.9.75 answers a Content-Length that it cannot read with an error page of two heads. When its log says
- * that it is about to (format), the request that is meant is answered here instead, and its socket shut. See http_lax.c.
+ * libmicrohttpd logs (format) that it is about to send an error page of its own. For a Content-Length that it cannot
+ * read that page has two heads in 0.9.75: then the request that is meant is answered here instead, and its socket shut.
  */
-void http_lax_refuse_length(struct http_front *front, const char *format);
+void http_lax_before_own_page(struct http_front *front, const char *format);
 
 /*
- * It closes a connection without a word when it cannot read the request line at all: tells the client, when it was so.
- * fd is the socket, which is about to be closed.
+ * It closes a connection without a word when it cannot read the request line at all: tells the client. fd is the
+ * socket, which is about to be closed.
  */
-void http_lax_tell_malformed(int fd, const struct connection *known);
+void http_lax_tell_malformed(int fd);
 
 /*
  * Ends the sending side of a socket that is about to be closed, and reads what has come: bytes that were never read
  * would turn the close into a reset, which may take the last answer with it.
  */
 void http_lax_part(int fd);
-
-/* Bytes sent on a socket so far; UINT64_MAX when that cannot be told. */
-uint64_t http_lax_sent_bytes(int fd);
 
 /* Counts an answer for /metrics. */
 void http_count_status(int status);

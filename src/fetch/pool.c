@@ -23,7 +23,7 @@ struct pool {
 	struct resolver *resolver;
 	struct loop **loops;
 	char curl_version[160]; /* libcurl makes it anew in one buffer at each call, whoever calls */
-	struct lock lock;       /* guards policy */
+	struct lock lock;       /* guards policy and the pointer to the resolver */
 	struct egress_policy *policy;
 };
 
@@ -99,6 +99,12 @@ pool_stop(struct pool *pool)
 {
 	for (unsigned i = 0; i < pool->settings.loops; i++)
 		loop_stop(pool->loops[i]);
+	lock_take(&pool->lock);
+	struct resolver *resolver = pool->resolver;
+	pool->resolver = NULL;
+	lock_drop(&pool->lock);
+	if (resolver != NULL)
+		resolver_free(resolver); /* which answers the checks that still wait */
 }
 
 void
@@ -120,7 +126,10 @@ pool_free(struct pool *pool)
 size_t
 pool_cached_names(struct pool *pool)
 {
-	return resolver_cached(pool->resolver);
+	lock_take(&pool->lock);
+	size_t cached = pool->resolver == NULL ? 0 : resolver_cached(pool->resolver);
+	lock_drop(&pool->lock);
+	return cached;
 }
 
 const char *
@@ -192,7 +201,11 @@ pool_check_url(struct pool *pool, const char *url, struct pool_check *check, con
 		judge(state, &resolved);
 		return 0;
 	}
-	int rc = resolver_lookup(pool->resolver, state->url.origin.host, &state->query, &resolved);
+	lock_take(&pool->lock);
+	int rc = pool->resolver == NULL
+		? -ECANCELED
+		: resolver_lookup(pool->resolver, state->url.origin.host, &state->query, &resolved);
+	lock_drop(&pool->lock);
 	if (rc == 1)
 		judge(state, &resolved);
 	if (rc >= 0)

@@ -70,7 +70,7 @@ struct pool_check {
 int pool_check_url(struct pool *pool, const char *url, struct pool_check *check, const char **ret_why)
 	__attribute__((warn_unused_result));
 
-/* Aborts what runs, hands back the outcomes and ends the threads. */
+/* Aborts what runs, hands back the outcomes, answers the checks that wait, and ends the threads. */
 void pool_stop(struct pool *pool);
 void pool_free(struct pool *pool);
 

@@ -81,19 +81,22 @@ unreserve(struct service *service)
 	lock_drop(&service->table.lock);
 }
 
-/* Both clocks are read once, so that a delay is exact on the monotonic one whatever the wall clock does. */
+/*
+ * Both clocks are read once, so that a delay is exact on the monotonic one whatever the wall clock does. A delay is
+ * rounded up to whole milliseconds, so that nothing starts early by the wall clock.
+ */
 static void
 set_times(struct job *job)
 {
 	const struct job_spec *spec = job->spec;
-	int64_t delay = spec->delay_ms;
+	int64_t delay = spec->delay_ms, now_us = mono_us();
 
 	job->created_wall_ms = wall_ms();
-	job->created_mono_ms = (mono_us() + 999) / 1000; /* rounded up: nothing is early by the wall clock */
+	job->created_mono_ms = now_us / 1000;
 	if (spec->run_at_wall_ms != 0)
 		delay = spec->run_at_wall_ms - job->created_wall_ms;
 	job->run_at_wall_ms = job->created_wall_ms + delay;
-	job->run_at_mono_ms = job->created_mono_ms + (delay > 0 ? delay : 0);
+	job->run_at_mono_ms = delay > 0 ? (now_us + 999) / 1000 + delay : job->created_mono_ms;
 }
 
 int
