@@ -118,8 +118,8 @@ print_job(const json_t *job)
 
 	if (json_is_object(response))
 		printf("%" JSON_INTEGER_FORMAT " %" JSON_INTEGER_FORMAT " %s\n",
-		       json_integer_value(json_object_get(response, "status")),
-		       json_integer_value(json_object_get(response, "body_bytes")), url);
+			json_integer_value(json_object_get(response, "status")),
+			json_integer_value(json_object_get(response, "body_bytes")), url);
 	else
 		printf("%s 0 %s\n", json_is_object(error) ? text_of(error, "code") : text_of(job, "state"), url);
 	fflush(stdout);

@@ -419,6 +419,7 @@ follow(struct transfer *transfer)
 	}
 	if (!origin_name_equal(&transfer->hop.origin, &to.origin))
 		transfer->send_secret = false;
+	hop_take_figures(transfer);
 	release_hop(transfer);
 	transfer->hop = to;
 	begin_hop(transfer);

@@ -3,6 +3,7 @@
 #define FETCHPOOL_SERVICE_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/lock.h"
 #include "base/state_dir.h"
@@ -28,7 +29,8 @@ struct service {
 	struct cond changed;  /* something is due earlier than the housekeeper thinks */
 	int64_t sleeps_until; /* monotonic */
 	int64_t sweep_due_wall_ms;
-	bool draining, aborted;
+	_Atomic(bool) draining; /* written under the lock, read anywhere */
+	bool aborted;
 	struct cond idle; /* nothing is in flight any more */
 };
 

@@ -255,10 +255,7 @@ service_drain(struct service *service)
 bool
 service_draining(struct service *service)
 {
-	lock_take(&service->table.lock);
-	bool draining = service->draining;
-	lock_drop(&service->table.lock);
-	return draining;
+	return service->draining;
 }
 
 void
