@@ -1,7 +1,8 @@
 # The program, and a library of all but main for the unit tests.
-FP_LIBS = $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) $(LIBEV_LIBS)
+FP_LIBS = $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) $(LIBEV_LIBS) \
+	$(ZLIB_LIBS) $(BROTLI_LIBS) $(ZSTD_LIBS)
 FP_LIB_CFLAGS = $(MHD_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CARES_CFLAGS) $(CRYPTO_CFLAGS) $(IDN_CFLAGS) \
-	$(CONFUSE_CFLAGS) $(LIBEV_CFLAGS)
+	$(CONFUSE_CFLAGS) $(LIBEV_CFLAGS) $(ZLIB_CFLAGS) $(BROTLI_CFLAGS) $(ZSTD_CFLAGS)
 
 noinst_LIBRARIES += src/libfetchpool.a
 src_libfetchpool_a_CFLAGS = $(AM_CFLAGS) $(FP_LIB_CFLAGS)
@@ -95,6 +96,8 @@ src_libfetchpool_a_SOURCES = \
 	src/core/states.tbl.h \
 	src/core/table.c \
 	src/core/table.h \
+	src/fetch/decode.c \
+	src/fetch/decode.h \
 	src/fetch/egress.c \
 	src/fetch/egress.h \
 	src/fetch/head.c \

@@ -204,7 +204,7 @@ unref_all(struct job **jobs, size_t count)
 		job_unref(jobs[i]);
 }
 
-/* Walks the pages and counts the jobs; every one of them has to be of wanted, in which NULL stands for any. */
+/* Walks the pages from the newest to the end, and counts the jobs. */
 static size_t
 count_listed(struct store *store, const struct ledger_filter *filter, size_t page)
 {

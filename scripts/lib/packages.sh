@@ -21,8 +21,10 @@ libidn2|pc libidn2 2.0.5|libidn2-dev|libidn2-devel|libidn2-dev|libidn2|libidn2
 libconfuse|pc libconfuse 3.2|libconfuse-dev|libconfuse-devel|confuse-dev|confuse|confuse
 libev|ev|libev-dev|libev-devel|libev-dev|libev|libev
 uthash|header uthash.h|uthash-dev|uthash-devel|uthash-dev|uthash|uthash
+zlib|pc zlib 1.2.5|zlib1g-dev|zlib-devel|zlib-dev|zlib|zlib
+brotli|pc libbrotlidec 1.0|libbrotli-dev|brotli-devel|brotli-dev|brotli|brotli
+zstd|pc libzstd 1.4.0|libzstd-dev|libzstd-devel|zstd-dev|zstd|zstd
 Check (for the tests)|pc check 0.12|check|check-devel|check-dev|check|check
-zlib (for the tests)|pc zlib 1.2|zlib1g-dev|zlib-devel|zlib-dev|zlib|zlib
 curl|cmd curl|curl|curl|curl|curl|curl
 CA certificates|certs|ca-certificates|ca-certificates|ca-certificates|ca-certificates|-
 END

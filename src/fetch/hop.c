@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/text.h"
@@ -121,6 +122,45 @@ status_expected(const struct job_expect *expect, int status)
 	return expect->status_count == 0;
 }
 
+static int
+on_decoded(void *context, const void *bytes, size_t count)
+{
+	struct transfer *transfer = context;
+
+	return sink_write(&transfer->sink, bytes, count);
+}
+
+/* The values of all Content-Encoding fields as one list; malloc'd, NULL when there is none. */
+static char *
+content_encoding(const struct fields *fields)
+{
+	struct buffer list = {0};
+
+	for (size_t i = 0; i < fields->count; i++)
+		if (strcmp(fields->items[i].name, "content-encoding") == 0)
+			buffer_printf(&list, "%s%s", list.count > 0 ? ", " : "", fields->items[i].value);
+	return list.count == 0 ? NULL : buffer_steal(&list);
+}
+
+static bool
+open_decoder(struct transfer *transfer)
+{
+	char *codings = content_encoding(&transfer->head.fields);
+	int error = 0;
+
+	if (codings == NULL)
+		return true;
+	transfer->decoder = decoder_new(codings, on_decoded, transfer, &error);
+	if (error == -ENOMEM)
+		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_body, "the server ran out of memory");
+	else if (error != 0)
+		transfer_note_failure(transfer, JOB_ERROR_bad_content_encoding, JOB_PHASE_body,
+			"the content encoding %.80s is not known; with decompress false it is taken as it comes",
+			codings);
+	free(codings);
+	return error == 0;
+}
+
 /* The head of an answer that is not followed as a redirect: is it what the client wants? */
 static bool
 head_acceptable(struct transfer *transfer)
@@ -128,7 +168,6 @@ head_acceptable(struct transfer *transfer)
 	const struct job_spec *spec = transfer->job->spec;
 	const struct head *head = &transfer->head;
 	int64_t announced = head_content_length(head);
-	bool encoded = spec->decompress && fields_have(&head->fields, "content-encoding");
 	bool has_body = strcmp(transfer->method, "HEAD") != 0 && head->status != 204 && head->status != 304;
 
 	if (!status_expected(&spec->expect, head->status)) {
@@ -143,7 +182,9 @@ head_acceptable(struct transfer *transfer)
 			spec->expect.content_type);
 		return false;
 	}
-	if (has_body && !encoded && announced > spec->max_body_bytes) {
+	if (has_body && announced != 0 && spec->decompress && !open_decoder(transfer))
+		return false;
+	if (has_body && transfer->decoder == NULL && announced > spec->max_body_bytes) {
 		transfer_note_failure(transfer, JOB_ERROR_too_large, JOB_PHASE_body,
 			"the answer announces %" PRId64 " bytes, above max_body_bytes of %" PRId64, announced,
 			spec->max_body_bytes);
@@ -206,28 +247,17 @@ on_header(char *line, size_t size, size_t count, void *context)
 }
 
 static void
-note_sink_failure(struct transfer *transfer, int error)
+note_body_failure(struct transfer *transfer, int error)
 {
-	if (error == -EFBIG)
+	if (error == -EBADMSG)
+		transfer_note_failure(transfer, JOB_ERROR_bad_content_encoding, JOB_PHASE_body,
+			"the body is not what its Content-Encoding says");
+	else if (error == -EFBIG)
 		transfer_note_failure(transfer, JOB_ERROR_too_large, JOB_PHASE_body,
 			"the body is above max_body_bytes of %" PRId64, transfer->job->spec->max_body_bytes);
 	else
 		transfer_note_failure(
 			transfer, JOB_ERROR_internal, JOB_PHASE_body, "cannot keep the body: %s", strerror(-error));
-}
-
-/* What clients see as progress: bytes on the wire, which a decoder hides from us but libcurl counts. */
-static void
-tell_progress(struct transfer *transfer)
-{
-	int64_t bytes = transfer->sink.bytes;
-	curl_off_t wire = 0;
-
-	if (fields_have(&transfer->head.fields, "content-encoding")) {
-		curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &wire);
-		bytes = wire;
-	}
-	atomic_store_explicit(&transfer->job->received_bytes, bytes, memory_order_relaxed);
 }
 
 static size_t
@@ -241,12 +271,14 @@ on_write(char *bytes, size_t size, size_t count, void *context)
 		transfer->redirect_body_bytes += length;
 		return transfer->redirect_body_bytes <= REDIRECT_BODY_MAX ? length : 0;
 	}
-	int error = sink_write(&transfer->sink, bytes, length);
+	transfer->wire_bytes += (int64_t)length;
+	int error = transfer->decoder != NULL ? decoder_write(transfer->decoder, bytes, length)
+					      : sink_write(&transfer->sink, bytes, length);
 	if (error != 0) {
-		note_sink_failure(transfer, error);
+		note_body_failure(transfer, error);
 		return 0;
 	}
-	tell_progress(transfer);
+	atomic_store_explicit(&transfer->job->received_bytes, transfer->wire_bytes, memory_order_relaxed);
 	return length;
 }
 
@@ -319,6 +351,9 @@ set_headers(struct transfer *transfer)
 	if (spec->authorization != NULL && transfer->send_secret &&
 		!append_field(&transfer->headers, "Authorization", spec->authorization))
 		return false;
+	if (spec->decompress && !fields_have(&spec->headers, "accept-encoding") &&
+		!append_field(&transfer->headers, "Accept-Encoding", decode_accepted()))
+		return false;
 	if (!append(&transfer->headers, "Expect:"))
 		return false;
 	/* Without a type of the client's own libcurl would call every body a form. */
@@ -359,26 +394,6 @@ set_method(struct transfer *transfer)
 		curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, UNSAFE_REUSE_SECONDS);
 }
 
-/* The codings that this libcurl can decode, of those that we promise. */
-static const char *
-codings(void)
-{
-	static char list[32];
-
-	if (*list == '\0') {
-		const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-		snprintf(list, sizeof list, "gzip%s%s", info->features & CURL_VERSION_BROTLI ? ", br" : "",
-			info->features & CURL_VERSION_ZSTD ? ", zstd" : "");
-	}
-	return list;
-}
-
-void
-hop_init(void)
-{
-	codings();
-}
-
 /* Our clocks end a connect; libcurl's own is there to make it turn to the next address in time. */
 static long
 connect_timeout_ms(const struct transfer *transfer)
@@ -411,8 +426,6 @@ set_common(struct transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
 	if (transfer->resolve != NULL)
 		curl_easy_setopt(easy, CURLOPT_RESOLVE, transfer->resolve);
-	if (transfer->job->spec->decompress)
-		curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, codings());
 }
 
 static void
@@ -479,21 +492,28 @@ static const struct {
 	CURLcode result;
 	enum job_error_code code;
 } meanings[] = {
-	{CURLE_COULDNT_CONNECT, JOB_ERROR_connect_failed}, {CURLE_COULDNT_RESOLVE_HOST, JOB_ERROR_dns_failed},
-	{CURLE_OPERATION_TIMEDOUT, JOB_ERROR_connect_timeout}, {CURLE_SSL_CONNECT_ERROR, JOB_ERROR_tls_failed},
-	{CURLE_PEER_FAILED_VERIFICATION, JOB_ERROR_tls_failed}, {CURLE_SSL_CERTPROBLEM, JOB_ERROR_tls_failed},
-	{CURLE_SSL_CIPHER, JOB_ERROR_tls_failed}, {CURLE_SSL_CACERT_BADFILE, JOB_ERROR_tls_failed},
-	{CURLE_SSL_ISSUER_ERROR, JOB_ERROR_tls_failed}, {CURLE_SSL_ENGINE_INITFAILED, JOB_ERROR_tls_failed},
-	{CURLE_SSL_INVALIDCERTSTATUS, JOB_ERROR_tls_failed}, {CURLE_SEND_ERROR, JOB_ERROR_connection_lost},
-	{CURLE_SEND_FAIL_REWIND, JOB_ERROR_connection_lost}, {CURLE_RECV_ERROR, JOB_ERROR_connection_lost},
-	{CURLE_GOT_NOTHING, JOB_ERROR_connection_lost}, {CURLE_ABORTED_BY_CALLBACK, JOB_ERROR_connection_lost},
-	{CURLE_PARTIAL_FILE, JOB_ERROR_truncated}, {CURLE_WEIRD_SERVER_REPLY, JOB_ERROR_protocol_error},
+	{CURLE_COULDNT_CONNECT, JOB_ERROR_connect_failed},
+	{CURLE_COULDNT_RESOLVE_HOST, JOB_ERROR_dns_failed},
+	{CURLE_OPERATION_TIMEDOUT, JOB_ERROR_connect_timeout},
+	{CURLE_SSL_CONNECT_ERROR, JOB_ERROR_tls_failed},
+	{CURLE_PEER_FAILED_VERIFICATION, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CERTPROBLEM, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CIPHER, JOB_ERROR_tls_failed},
+	{CURLE_SSL_CACERT_BADFILE, JOB_ERROR_tls_failed},
+	{CURLE_SSL_ISSUER_ERROR, JOB_ERROR_tls_failed},
+	{CURLE_SSL_ENGINE_INITFAILED, JOB_ERROR_tls_failed},
+	{CURLE_SSL_INVALIDCERTSTATUS, JOB_ERROR_tls_failed},
+	{CURLE_SEND_ERROR, JOB_ERROR_connection_lost},
+	{CURLE_SEND_FAIL_REWIND, JOB_ERROR_connection_lost},
+	{CURLE_RECV_ERROR, JOB_ERROR_connection_lost},
+	{CURLE_GOT_NOTHING, JOB_ERROR_connection_lost},
+	{CURLE_ABORTED_BY_CALLBACK, JOB_ERROR_connection_lost},
+	{CURLE_PARTIAL_FILE, JOB_ERROR_truncated},
+	{CURLE_WEIRD_SERVER_REPLY, JOB_ERROR_protocol_error},
 	{CURLE_UNSUPPORTED_PROTOCOL, JOB_ERROR_protocol_error},
 #if LIBCURL_VERSION_NUM >= 0x080600
 	{CURLE_TOO_LARGE, JOB_ERROR_protocol_error},
 #endif
-	{CURLE_BAD_CONTENT_ENCODING, JOB_ERROR_bad_content_encoding},
-	{CURLE_WRITE_ERROR, JOB_ERROR_bad_content_encoding}, /* not from our callback: a decoder's */
 };
 
 void

@@ -6,9 +6,6 @@
 
 #include "fetch/transfer.h"
 
-/* Once, before any thread. */
-void hop_init(void);
-
 /* Sets the easy handle up for the transfer's hop. Returns 0 or -ENOMEM. */
 int hop_prepare(struct transfer *transfer) __attribute__((warn_unused_result));
 

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/lock.h"
-#include "fetch/hop.h"
 #include "fetch/loop.h"
 #include "fetch/resolver.h"
 #include "fetch/url.h"
@@ -35,7 +34,6 @@ pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, s
 	if (pool == NULL)
 		return -ENOMEM;
 	curl_global_init(CURL_GLOBAL_ALL);
-	hop_init();
 	snprintf(pool->curl_version, sizeof pool->curl_version, "%s", curl_version());
 	pool->settings = *settings;
 	pool->hooks = *hooks;

@@ -106,6 +106,8 @@ release_hop(struct transfer *transfer)
 	curl_slist_free_all(transfer->headers);
 	curl_slist_free_all(transfer->resolve);
 	transfer->headers = transfer->resolve = NULL;
+	decoder_free(transfer->decoder);
+	transfer->decoder = NULL;
 }
 
 static void
@@ -236,20 +238,6 @@ transfer_set_clock(struct transfer *transfer)
 	loop_set_clock(transfer->loop, transfer, first_clock(transfer).due_us);
 }
 
-/* Bytes that only a decoder has seen are signs of life, too. */
-static void
-see_wire_bytes(struct transfer *transfer, int64_t now_us)
-{
-	curl_off_t bytes = 0;
-
-	if (transfer->easy == NULL || transfer->first_byte_us == 0)
-		return;
-	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
-	if (bytes != transfer->idle_wire_bytes)
-		transfer->last_byte_us = now_us;
-	transfer->idle_wire_bytes = bytes;
-}
-
 static const char *
 clock_message(enum job_error_code code)
 {
@@ -273,10 +261,6 @@ transfer_timeout(struct transfer *transfer)
 	int64_t now_us = mono_us();
 	struct clock first = first_clock(transfer);
 
-	if (first.due_us <= now_us && first.code == JOB_ERROR_idle_timeout) {
-		see_wire_bytes(transfer, now_us);
-		first = first_clock(transfer);
-	}
 	if (first.due_us > now_us)
 		loop_set_clock(transfer->loop, transfer, first.due_us);
 	else
@@ -335,6 +319,7 @@ begin_hop(struct transfer *transfer)
 	transfer->hop_started_us = mono_us();
 	transfer->resolved_us = transfer->sent_us = transfer->first_byte_us = 0;
 	transfer->sends = 0;
+	transfer->wire_bytes = 0;
 	transfer->redirecting = false;
 	head_init(&transfer->head, &transfer->outcome->response->arena);
 	struct egress_verdict verdict = egress_check_host(transfer->policy, transfer->hop.origin.host);
@@ -433,6 +418,10 @@ take_response(struct transfer *transfer)
 	struct response *response = transfer->outcome->response;
 	const struct job_expect *expect = &transfer->job->spec->expect;
 
+	if (transfer->decoder != NULL && decoder_finish(transfer->decoder) != 0) {
+		transfer_fail(transfer, JOB_ERROR_bad_content_encoding, "the encoded body ends early");
+		return;
+	}
 	int error = sink_finish(&transfer->sink, &response->body);
 	if (error != 0) {
 		transfer_fail(transfer, JOB_ERROR_internal, "cannot keep the body: %s", strerror(-error));

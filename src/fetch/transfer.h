@@ -17,6 +17,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "core/job.h"
+#include "fetch/decode.h"
 #include "fetch/head.h"
 #include "fetch/pool.h"
 #include "fetch/resolver.h"
@@ -49,6 +50,8 @@ struct transfer {
 	size_t redirect_body_bytes;
 	struct head head;
 	struct sink sink;
+	struct decoder *decoder; /* NULL: the body comes as it is */
+	int64_t wire_bytes;      /* of the body, as they came */
 
 	/* the look-up */
 	struct resolver_query query;
@@ -59,7 +62,6 @@ struct transfer {
 	/* how far it is, and when it came there; monotonic microseconds, 0: not yet */
 	enum job_phase phase;
 	int64_t started_us, hop_started_us, resolved_us, sent_us, first_byte_us, last_byte_us;
-	int64_t idle_wire_bytes;
 	struct heap_node clock_node;
 	int64_t clock_due_us;
 
