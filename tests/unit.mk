@@ -3,7 +3,8 @@ unit_programs = \
 	tests/unit_base \
 	tests/unit_options \
 	tests/unit_url \
-	tests/unit_egress
+	tests/unit_egress \
+	tests/unit_decode
 
 check_PROGRAMS += $(unit_programs)
 TESTS += $(unit_programs)
@@ -31,3 +32,8 @@ tests_unit_egress_SOURCES = tests/unit_egress.c
 tests_unit_egress_CPPFLAGS = $(unit_cppflags)
 tests_unit_egress_CFLAGS = $(unit_cflags)
 tests_unit_egress_LDADD = $(unit_ldadd)
+
+tests_unit_decode_SOURCES = tests/unit_decode.c
+tests_unit_decode_CPPFLAGS = $(unit_cppflags)
+tests_unit_decode_CFLAGS = $(unit_cflags) $(ZLIB_CFLAGS)
+tests_unit_decode_LDADD = $(unit_ldadd)

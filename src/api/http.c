@@ -238,8 +238,7 @@ http_connections(struct http *http)
 
 /* ---- life */
 
-static void
-on_log(void *context, const char *format, va_list args)
+static void __attribute__((format(printf, 2, 0))) on_log(void *context, const char *format, va_list args)
 {
 	char line[512];
 

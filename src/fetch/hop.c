@@ -130,34 +130,35 @@ on_decoded(void *context, const void *bytes, size_t count)
 	return sink_write(&transfer->sink, bytes, count);
 }
 
-/* The values of all Content-Encoding fields as one list; malloc'd, NULL when there is none. */
-static char *
-content_encoding(const struct fields *fields)
+/* The values of all Content-Encoding fields as one list. */
+static void
+content_encoding(const struct fields *fields, struct buffer *list)
 {
-	struct buffer list = {0};
-
 	for (size_t i = 0; i < fields->count; i++)
 		if (strcmp(fields->items[i].name, "content-encoding") == 0)
-			buffer_printf(&list, "%s%s", list.count > 0 ? ", " : "", fields->items[i].value);
-	return list.count == 0 ? NULL : buffer_steal(&list);
+			buffer_printf(list, "%s%s", list->count > 0 ? ", " : "", fields->items[i].value);
+	if (list->count > 0)
+		buffer_append_char(list, '\0');
 }
 
 static bool
 open_decoder(struct transfer *transfer)
 {
-	char *codings = content_encoding(&transfer->head.fields);
+	struct buffer codings = {0};
 	int error = 0;
 
-	if (codings == NULL)
-		return true;
-	transfer->decoder = decoder_new(codings, on_decoded, transfer, &error);
+	content_encoding(&transfer->head.fields, &codings);
+	if (codings.failed)
+		error = -ENOMEM;
+	else if (codings.count > 0)
+		transfer->decoder = decoder_new(codings.data, on_decoded, transfer, &error);
 	if (error == -ENOMEM)
 		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_body, "the server ran out of memory");
 	else if (error != 0)
 		transfer_note_failure(transfer, JOB_ERROR_bad_content_encoding, JOB_PHASE_body,
 			"the content encoding %.80s is not known; with decompress false it is taken as it comes",
-			codings);
-	free(codings);
+			codings.data);
+	buffer_release(&codings);
 	return error == 0;
 }
 

@@ -152,8 +152,7 @@ transfer_finish(struct transfer *transfer)
 
 /* ---- failures */
 
-static void
-note_failure(
+static void __attribute__((format(printf, 4, 0))) note_failure(
 	struct transfer *transfer, enum job_error_code code, enum job_phase phase, const char *format, va_list args)
 {
 	if (transfer->failure.code != JOB_ERROR_none)
