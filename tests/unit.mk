@@ -4,7 +4,13 @@ unit_programs = \
 	tests/unit_options \
 	tests/unit_url \
 	tests/unit_egress \
-	tests/unit_decode
+	tests/unit_decode \
+	tests/unit_resolver \
+	tests/unit_core \
+	tests/unit_ledger \
+	tests/unit_codec \
+	tests/unit_front \
+	tests/unit_fetch
 
 check_PROGRAMS += $(unit_programs)
 TESTS += $(unit_programs)
@@ -37,3 +43,33 @@ tests_unit_decode_SOURCES = tests/unit_decode.c
 tests_unit_decode_CPPFLAGS = $(unit_cppflags)
 tests_unit_decode_CFLAGS = $(unit_cflags) $(ZLIB_CFLAGS)
 tests_unit_decode_LDADD = $(unit_ldadd)
+
+tests_unit_resolver_SOURCES = tests/unit_resolver.c
+tests_unit_resolver_CPPFLAGS = $(unit_cppflags)
+tests_unit_resolver_CFLAGS = $(unit_cflags)
+tests_unit_resolver_LDADD = $(unit_ldadd)
+
+tests_unit_core_SOURCES = tests/unit_core.c
+tests_unit_core_CPPFLAGS = $(unit_cppflags)
+tests_unit_core_CFLAGS = $(unit_cflags)
+tests_unit_core_LDADD = $(unit_ldadd)
+
+tests_unit_ledger_SOURCES = tests/unit_ledger.c
+tests_unit_ledger_CPPFLAGS = $(unit_cppflags)
+tests_unit_ledger_CFLAGS = $(unit_cflags)
+tests_unit_ledger_LDADD = $(unit_ldadd)
+
+tests_unit_codec_SOURCES = tests/unit_codec.c
+tests_unit_codec_CPPFLAGS = $(unit_cppflags)
+tests_unit_codec_CFLAGS = $(unit_cflags)
+tests_unit_codec_LDADD = $(unit_ldadd)
+
+tests_unit_front_SOURCES = tests/unit_front.c
+tests_unit_front_CPPFLAGS = $(unit_cppflags)
+tests_unit_front_CFLAGS = $(unit_cflags)
+tests_unit_front_LDADD = $(unit_ldadd)
+
+tests_unit_fetch_SOURCES = tests/unit_fetch.c
+tests_unit_fetch_CPPFLAGS = $(unit_cppflags)
+tests_unit_fetch_CFLAGS = $(unit_cflags)
+tests_unit_fetch_LDADD = $(unit_ldadd)

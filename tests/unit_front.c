@@ -26,40 +26,39 @@
 
 /* ---- the header section */
 
-/* The end of the line that begins at from: the first CR or LF; length when there is none. */
+/* The length of the line end that begins at bytes: CR LF or LF; 0 when there is none. */
 static size_t
-line_end(const char *bytes, size_t from, size_t length)
+line_end(const char *bytes, size_t left)
 {
-	while (from < length && bytes[from] != '\r' && bytes[from] != '\n')
-		from++;
-	return from;
+	if (left > 0 && bytes[0] == '\n')
+		return 1;
+	return left > 1 && bytes[0] == '\r' && bytes[1] == '\n' ? 2 : 0;
 }
 
 /*
- * Does to a header section what libmicrohttpd 0.9.75 does as it reads it line by line: any line end becomes NULs, and
- * so does the first colon of a line that does not begin with a blank. Returns the length up to the end of the empty
- * line; 0 when the library itself would refuse, or wait for more.
+ * Does to a header section what libmicrohttpd 0.9.75 does as it reads it line by line: a line end becomes NULs, and so
+ * does the first colon of a line that does not begin with a blank. A line that is empty after that ends the section.
+ * Returns the section's length; 0 when the library itself would refuse it, or wait for more.
  */
 static size_t
 mangle(char *bytes, size_t length)
 {
-	for (size_t at = 0; at < length;) {
-		size_t end = line_end(bytes, at, length), next = end + 1;
+	for (size_t at = 0, end = 0; end < length; end++) {
+		size_t ending = line_end(bytes + end, length - end);
 
-		if (end == length)
-			return 0;
-		if (bytes[end] == '\r' && next < length && bytes[next] == '\n')
-			bytes[next++] = '\0';
-		bytes[end] = '\0';
-		if (end == at)
-			return next;
-		if (bytes[at] != ' ' && bytes[at] != '\t') {
+		if (ending == 0)
+			continue;
+		memset(bytes + end, 0, ending);
+		if (bytes[at] != '\0' && bytes[at] != ' ' && bytes[at] != '\t') {
 			char *colon = strchr(bytes + at, ':');
 			if (colon == NULL)
 				return 0;
 			*colon = '\0';
 		}
-		at = next;
+		if (bytes[at] == '\0')
+			return end + ending;
+		at = end + ending;
+		end = at - 1;
 	}
 	return 0;
 }
@@ -93,6 +92,9 @@ static const struct {
 	{TEXT(": b\r\n\r\n"), "section"},
 	{TEXT("A: b\r\n: c\r\n\r\n"), "section"},
 	{TEXT("A: b\r\n:\r\n\r\n"), "section"},
+	{TEXT("A: b\r\n::\r\n\r\n"), "section"},
+	{TEXT("A: b\r\n\0c: d\r\n\r\n"), "section"},
+	{TEXT("A: b\r\n\0\r\n\r\n"), "section"},
 	/* folding */
 	{TEXT(" A: b\r\n\r\n"), "folded"},
 	{TEXT("A: b\r\n c\r\n\r\n"), "folded"},
@@ -112,17 +114,18 @@ static const struct {
 	{TEXT("A: b\0\r\nC: d\r\n\r\n"), "NUL"},
 	/* line ends */
 	{TEXT("A: b\nC: d\r\n\r\n"), "CR LF"},
-	{TEXT("A: b\rC: d\r\n\r\n"), "CR LF"},
+	{TEXT("A: b\rC: d\r\n\r\n"), "control"},
 	{TEXT("A: b\r\nC: d\n\r\n"), "CR LF"},
 	{TEXT("A: b\r\nC: d\r\n\n"), "CR LF"},
 	{TEXT("A: b\n\n"), "CR LF"},
-	{TEXT("A: b\r\r"), "CR LF"},
-	{TEXT("A: b\r\r\n"), "CR LF"},
+	{TEXT("A: b\r\r\n\r\n"), "control"},
+	{TEXT("A: b\r \r\n\r\n"), "control"},
+	{TEXT("A\rB: c\r\n\r\n"), "token"},
+	{TEXT("\rA: b\r\n\r\n"), "token"},
 	{TEXT("A: b\n\r\n"), "CR LF"},
 	{TEXT("\n"), "CR LF"},
-	{TEXT("\r"), "CR LF"},
 	{TEXT("A:\nB: c\r\n\r\n"), "CR LF"},
-	{TEXT("A:\rB: c\r\n\r\n"), "CR LF"},
+	{TEXT("A:\rB: c\r\n\r\n"), "control"},
 	{TEXT("A: b\n:c: d\r\n\r\n"), "token"},
 	{TEXT("A: b\n:c\r\nD: e\r\n\r\n"), "CR LF"},
 };

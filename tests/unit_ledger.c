@@ -128,8 +128,7 @@ remove_job(struct store *store, struct job *job)
 {
 	struct ledger_entry entry = {.verb = LEDGER_REMOVE, .job = job};
 
-	ck_assert_int_eq(write_entry(store, &entry), 0);
-	return entry.found;
+	return write_entry(store, &entry) == 0 && entry.found;
 }
 
 /* Ends the job, with a body of so many bytes in memory or in a file (which need not be there). */
@@ -613,16 +612,17 @@ struct crowd {
 	atomic_int wrong;
 };
 
-/* Adds, ends, and removes every third one again. */
+/* Adds, ends every second, removes every third again: those outlast the listers' sweeps, at 1000. */
 static void
 write_one(struct crowd *crowd, int number)
 {
 	struct job *job = new_job("a.example", 80, "x");
+	bool goes = number % 3 == 0;
 
 	crowd->wrong += add(&crowd->store, job) != 0;
 	if (number % 2 == 0)
-		crowd->wrong += end_job(&crowd->store, job, 1000 + number % 100, 10, NULL) != 0;
-	if (number % 3 == 0)
+		crowd->wrong += end_job(&crowd->store, job, goes ? 2000 : 1000 + number % 100, 10, NULL) != 0;
+	if (goes)
 		crowd->wrong += !remove_job(&crowd->store, job);
 	job_unref(job);
 }

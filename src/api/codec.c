@@ -209,7 +209,7 @@ read_ids(const json_t *value, char ***ret_ids, size_t *ret_count, struct problem
 		bool seen = false;
 
 		for (size_t k = 0; k < kept && !seen; k++)
-			seen = strcmp(ids[k], text) == 0;
+			seen = text_equal_nocase(ids[k], text);
 		if (seen)
 			continue;
 		ids[kept++] = strcpy(at, text);

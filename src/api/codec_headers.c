@@ -202,7 +202,9 @@ codec_read_auth(void *context, const json_t *value, struct problem *problem)
 		return codec_wrong(problem, "auth is {\"basic\":{\"user\":…,\"password\":…}} or {\"bearer\":…}");
 	if (codec_each(value, keys, 2, context, problem) != 0)
 		return -1;
-	if (json_object_size(value) != 1 || ((struct spec_reader *)context)->spec->authorization == NULL)
+	bool basic = !json_is_null(json_object_get(value, "basic")) && json_object_get(value, "basic") != NULL;
+	bool bearer = !json_is_null(json_object_get(value, "bearer")) && json_object_get(value, "bearer") != NULL;
+	if (basic == bearer)
 		return codec_wrong(problem, "give either basic or bearer");
 	return 0;
 }

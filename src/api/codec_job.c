@@ -8,7 +8,17 @@
 
 #include "base/text.h"
 
-/* ---- the request */
+/* ---- fields */
+
+static void
+open_field(struct json_out *out, const char *name)
+{
+	char lower[256];
+
+	snprintf(lower, sizeof lower, "%s", name);
+	ascii_lower_string(lower);
+	out_open(out, lower, '[');
+}
 
 static bool
 named_before(const struct fields *fields, size_t index)
@@ -19,38 +29,46 @@ named_before(const struct fields *fields, size_t index)
 	return false;
 }
 
+/* Of a request: few, as the client gave them; those that are secret read ***. */
 static void
-write_lower_open(struct json_out *out, const char *name)
+write_request_fields(struct json_out *out, const struct job_spec *spec, const struct service *service)
 {
-	char lower[256];
+	const struct fields *fields = &spec->headers;
 
-	snprintf(lower, sizeof lower, "%s", name);
-	ascii_lower_string(lower);
-	out_open(out, lower, '[');
-}
-
-/* Names in lower case, each with all its values; service NULL: nothing is secret. */
-static void
-write_fields(
-	struct json_out *out, const struct fields *fields, const struct service *service, const char *authorization)
-{
 	out_open(out, "headers", '{');
 	for (size_t i = 0; i < fields->count; i++) {
 		const char *name = fields->items[i].name;
-		bool secret = service != NULL && service_header_is_secret(service, name);
+		bool secret = service_header_is_secret(service, name);
 
 		if (named_before(fields, i))
 			continue;
-		write_lower_open(out, name);
+		open_field(out, name);
 		if (secret)
 			out_string(out, NULL, "***");
 		for (size_t k = i; k < fields->count && !secret; k++)
-			if (k == i || text_equal_nocase(fields->items[k].name, name))
+			if (text_equal_nocase(fields->items[k].name, name))
 				out_string(out, NULL, fields->items[k].value);
 		out_close(out, ']');
 	}
-	if (authorization != NULL)
+	if (spec->authorization != NULL)
 		out_raw(out, "authorization", "[\"***\"]");
+	out_close(out, '}');
+}
+
+/* Of a response: perhaps thousands, but grouped by name and in lower case. */
+static void
+write_response_fields(struct json_out *out, const struct fields *fields)
+{
+	const struct field *items = fields->items;
+
+	out_open(out, "headers", '{');
+	for (size_t i = 0; i < fields->count; i++) {
+		if (i == 0 || strcmp(items[i].name, items[i - 1].name) != 0)
+			out_open(out, items[i].name, '[');
+		out_string(out, NULL, items[i].value);
+		if (i + 1 == fields->count || strcmp(items[i].name, items[i + 1].name) != 0)
+			out_close(out, ']');
+	}
 	out_close(out, '}');
 }
 
@@ -60,7 +78,7 @@ write_request(struct json_out *out, const struct job_spec *spec, const struct se
 	out_open(out, "request", '{');
 	out_string(out, "method", spec->method);
 	out_string(out, "url", spec->url);
-	write_fields(out, &spec->headers, service, spec->authorization);
+	write_request_fields(out, spec, service);
 	out_integer(out, "body_bytes", (int64_t)spec->body_bytes);
 	out_close(out, '}');
 }
@@ -198,7 +216,7 @@ write_response(struct json_out *out, const struct response *response, const char
 	out_open(out, "response", '{');
 	out_integer(out, "status", response->status);
 	out_string(out, "url", response->url);
-	write_fields(out, &response->headers, NULL, NULL);
+	write_response_fields(out, &response->headers);
 	out_integer(out, "body_bytes", response->body.bytes);
 	out_string(out, "body_sha256", sha256);
 	write_body(out, &response->body, body, inline_bytes);

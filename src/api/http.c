@@ -250,6 +250,16 @@ static void __attribute__((format(printf, 2, 0))) on_log(void *context, const ch
 	log_debug("libmicrohttpd: %s", line);
 }
 
+/* One bound for all doors and threads; libmicrohttpd's own is for each thread. */
+static enum MHD_Result
+on_accept(void *context, const struct sockaddr *address, socklen_t length)
+{
+	struct http *http = context;
+
+	(void)address, (void)length;
+	return atomic_load(&http->connections) < http->max_connections ? MHD_YES : MHD_NO;
+}
+
 static struct MHD_Daemon *
 start_daemon(struct http_front *front, int socket, const struct config *config)
 {
@@ -261,7 +271,7 @@ start_daemon(struct http_front *front, int socket, const struct config *config)
 #endif
 	/* Turbo leaves the closing side of a socket open until its close, which on_closed needs. */
 	flags |= MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
-	return MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, front,
+	return MHD_start_daemon(flags, 0, on_accept, http, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, front,
 		MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)IDLE_SECONDS, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, front,
@@ -319,6 +329,7 @@ http_start(const struct config *config, const struct http_setup *setup, struct h
 		return -ENOMEM;
 	http->setup = *setup;
 	http->max_request_bytes = (size_t)config->max_request_bytes;
+	http->max_connections = (size_t)config->max_connections;
 	lock_init(&http->lock);
 	cond_init(&http->wake);
 	cond_init(&http->quiet);

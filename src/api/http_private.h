@@ -18,7 +18,7 @@ enum { PHASE_NEW, PHASE_BODY, PHASE_HANDLED };
 
 struct http {
 	struct http_setup setup;
-	size_t max_request_bytes;
+	size_t max_request_bytes, max_connections;
 	struct http_door *doors;
 	size_t door_count;
 	struct http_front *fronts;

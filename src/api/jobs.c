@@ -39,14 +39,15 @@ jobs_find(struct http_request *request, struct job **ret)
 	return false;
 }
 
-/* The state for one job, whose reference it takes over; NULL after a 503 was sent. */
+/* The state for one job (NULL: set later), whose reference it takes over; NULL after a 503 was sent. */
 static struct wait_state *
 state_for(struct http_request *request, struct job *job)
 {
 	struct wait_state *state = wait_state_new(request, &job, 1);
 
 	if (state == NULL) {
-		job_unref(job);
+		if (job != NULL)
+			job_unref(job);
 		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
 	}
 	return state;
@@ -154,22 +155,24 @@ void
 jobs_post(struct http_request *request)
 {
 	struct problem problem = {0};
+	struct wait_state *state;
 	int64_t wait_ms;
 
 	if (!front_body_param_valid(request))
 		return;
-	struct job *job = NULL;
-	if (wait_asked_for(request, &wait_ms, &problem) == 0)
-		job = submit(request, &problem);
-	if (job == NULL) {
+	if (wait_asked_for(request, &wait_ms, &problem) != 0) {
 		http_send_problem(request, &problem, "");
 		return;
 	}
-	struct wait_state *state = state_for(request, job);
+	/* Before the job is taken in: after that there is no way back. */
+	state = state_for(request, NULL);
 	if (state == NULL)
 		return;
 	state->wait_ms = wait_ms;
-	if (wait_begin(state, 1, 0, INT64_MAX, true, after_commit) != 0)
+	state->waiters[0].job = submit(request, &problem);
+	if (state->waiters[0].job == NULL)
+		http_send_problem(request, &problem, "");
+	else if (wait_begin(state, 1, 0, INT64_MAX, true, after_commit) != 0)
 		answer_submitted(request);
 }
 
@@ -301,6 +304,11 @@ answer_cancelled(struct http_request *request)
 	look(request, &view);
 	if (state->ours) {
 		send_job(request, &view, &reply);
+		return;
+	}
+	if (!job_state_done(view.state)) {
+		/* Its end is on the way, but the server shuts down first. */
+		front_refuse(request, 503, "draining", "the server is shutting down; try again later");
 		return;
 	}
 	codec_write_job(&out, "job", &view, detail_of(request), api->service, api->config->inline_body_bytes);

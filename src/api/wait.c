@@ -86,8 +86,8 @@ free_state(void *context)
 	struct wait_state *state = context;
 
 	for (size_t i = 0; i < state->count; i++)
-		job_unref(state->waiters[i].job);
-	free(state->ids);
+		if (state->waiters[i].job != NULL)
+			job_unref(state->waiters[i].job);
 	free(state);
 }
 

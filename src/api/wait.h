@@ -23,7 +23,6 @@ struct wait_state {
 	uint32_t since;
 	bool has_since, has_etag;
 	bool ours; /* of a cancel */
-	char **ids;
 	size_t count;
 	struct waiter waiters[];
 };

@@ -2,6 +2,7 @@
 #include "core/job.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,6 +91,38 @@ bool
 fields_have(const struct fields *fields, const char *name)
 {
 	return fields_get(fields, name) != NULL;
+}
+
+struct placed_field {
+	struct field field;
+	size_t place;
+};
+
+static int
+by_name_then_place(const void *a, const void *b)
+{
+	const struct placed_field *first = a, *second = b;
+	int order = strcmp(first->field.name, second->field.name);
+
+	if (order != 0)
+		return order;
+	return first->place < second->place ? -1 : 1;
+}
+
+int
+fields_group(struct fields *fields)
+{
+	struct placed_field *placed = calloc(fields->count + 1, sizeof *placed);
+
+	if (placed == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < fields->count; i++)
+		placed[i] = (struct placed_field){.field = fields->items[i], .place = i};
+	qsort(placed, fields->count, sizeof *placed, by_name_then_place);
+	for (size_t i = 0; i < fields->count; i++)
+		fields->items[i] = placed[i].field;
+	free(placed);
+	return 0;
 }
 
 struct job_spec *

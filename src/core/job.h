@@ -68,6 +68,9 @@ bool fields_have(const struct fields *fields, const char *name);
 /* The first value of a name, in any case, or NULL. */
 const char *fields_get(const struct fields *fields, const char *name);
 
+/* Puts fields of one name next to each other, by name, each name's values in their order. Returns 0 or -ENOMEM. */
+int fields_group(struct fields *fields) __attribute__((warn_unused_result));
+
 /* Where a fetch goes: what limits and connections are counted by. */
 struct origin_name {
 	char *scheme; /* "http" or "https" */
@@ -165,8 +168,8 @@ struct body {
 struct response {
 	struct arena arena;
 	int status;
-	char *url; /* of the last hop */
-	struct fields headers;
+	char *url;             /* of the last hop */
+	struct fields headers; /* grouped (fields_group) */
 	struct body body;
 };
 

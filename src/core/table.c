@@ -62,6 +62,15 @@ table_insert_locked(struct table *table, struct job *job)
 	return 0;
 }
 
+void
+table_remove_locked(struct table *table, struct job *job)
+{
+	lock_assert_held(&table->lock);
+	HASH_DELETE(table_hash, table->jobs, job);
+	table->counts[job->state]--;
+	job_unref(job);
+}
+
 struct job *
 table_find_locked(struct table *table, const struct id *id)
 {

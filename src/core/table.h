@@ -35,6 +35,9 @@ void table_unreserve_locked(struct table *table);
 /* Makes a reserved, queued job visible. Takes a reference of its own. Returns 0 or -ENOMEM. */
 int table_insert_locked(struct table *table, struct job *job) __attribute__((warn_unused_result));
 
+/* Takes out a job that was inserted, as if it had not been; its reservation stays. */
+void table_remove_locked(struct table *table, struct job *job);
+
 /* The job, borrowed, or NULL. */
 struct job *table_find_locked(struct table *table, const struct id *id);
 

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -57,6 +59,61 @@ hop_phase(const struct transfer *transfer)
 
 /* ---- callbacks */
 
+/* True when libcurl was told this address, or the URL names it: it has passed the guard. */
+static bool
+is_vetted(const struct transfer *transfer, const struct address *address)
+{
+	struct address literal;
+
+	if (transfer->resolved_us == 0)
+		return address_parse(transfer->hop.origin.host, &literal) == 0 && address_equal(&literal, address);
+	for (size_t i = 0; i < transfer->resolved.count; i++)
+		if (address_equal(&transfer->resolved.addresses[i], address))
+			return true;
+	return false;
+}
+
+static bool
+read_address(const struct sockaddr *from, struct address *ret)
+{
+	*ret = (struct address){.family = from->sa_family == AF_INET6 ? 6 : 4};
+	if (from->sa_family == AF_INET6)
+		memcpy(ret->bytes, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+	else if (from->sa_family == AF_INET)
+		memcpy(ret->bytes, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+	else
+		return false;
+	return true;
+}
+
+static curl_socket_t
+open_socket(const struct curl_sockaddr *to)
+{
+#ifdef SOCK_CLOEXEC
+	return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+#else
+	return socket(to->family, to->socktype, to->protocol);
+#endif
+}
+
+/*
+ * The last door: no socket for an address that was not vetted for this hop. libcurl may come here by itself when a
+ * reused connection dies and what it had cached of the name is gone: then it would look the name up on its own.
+ */
+static curl_socket_t
+on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *to)
+{
+	struct transfer *transfer = context;
+	struct address address;
+
+	if (purpose == CURLSOCKTYPE_IPCXN && read_address(&to->addr, &address) && is_vetted(transfer, &address))
+		return open_socket(to);
+	metric_add(METRIC_DENIED, 1);
+	transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy,
+		"the connection led to an address that was not checked");
+	return CURL_SOCKET_BAD;
+}
+
 /* Called when the connection is made (or reused) and the request is about to be sent on it. */
 static int
 on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
@@ -65,16 +122,16 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 	struct address address;
 
 	(void)local_ip, (void)remote_port, (void)local_port;
-	if (address_parse(remote_ip, &address) == 0) {
-		/* A reused connection was vetted under the policy of its day: look again. */
-		struct egress_verdict verdict =
-			egress_check_address(transfer->policy, transfer->hop.origin.host, &address);
-		if (!verdict.allowed) {
-			metric_add(METRIC_DENIED, 1);
-			transfer_note_failure(
-				transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);
-			return CURL_PREREQFUNC_ABORT;
-		}
+	if (address_parse(remote_ip, &address) != 0) {
+		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_policy, "the connection has no address");
+		return CURL_PREREQFUNC_ABORT;
+	}
+	/* A reused connection was vetted under the policy of its day: look again. */
+	struct egress_verdict verdict = egress_check_address(transfer->policy, transfer->hop.origin.host, &address);
+	if (!verdict.allowed) {
+		metric_add(METRIC_DENIED, 1);
+		transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);
+		return CURL_PREREQFUNC_ABORT;
 	}
 	if (++transfer->sends > 1 && !hop_method_idempotent(transfer->method)) {
 		/* libcurl found the connection dead and would send the request again: it may have been seen. */
@@ -111,6 +168,18 @@ on_read(char *buffer, size_t size, size_t count, void *context)
 		transfer_set_clock(transfer);
 	}
 	return left;
+}
+
+/* libcurl sends the request again, on a fresh connection, from the start of the body. */
+static int
+on_seek(void *context, curl_off_t offset, int origin)
+{
+	struct transfer *transfer = context;
+
+	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > transfer->job->spec->body_bytes)
+		return CURL_SEEKFUNC_CANTSEEK;
+	transfer->body_sent = (size_t)offset;
+	return CURL_SEEKFUNC_OK;
 }
 
 static bool
@@ -203,6 +272,7 @@ head_ended(struct transfer *transfer)
 
 	transfer->phase = JOB_PHASE_body;
 	transfer_set_clock(transfer);
+	transfer->outcome->attempt->status = head->status;
 	snprintf(transfer->outcome->attempt->http_version, sizeof transfer->outcome->attempt->http_version, "%s",
 		head->version);
 	if (max_redirects > 0 && redirect_followed(head->status) && location != NULL && *location != '\0') {
@@ -218,20 +288,28 @@ head_ended(struct transfer *transfer)
 	return head_acceptable(transfer);
 }
 
+/* A byte of the answer: the first one counts once the request is out; before that only a final answer does. */
+static void
+see_answer(struct transfer *transfer)
+{
+	transfer->last_byte_us = mono_us();
+	if (transfer->first_byte_us != 0 || (transfer->sent_us == 0 && transfer->head.status < 200))
+		return;
+	transfer->first_byte_us = transfer->last_byte_us;
+	transfer->phase = JOB_PHASE_first_byte;
+	transfer_set_clock(transfer);
+}
+
 /* Returning anything but the length makes libcurl end the transfer. */
 static size_t
 on_header(char *line, size_t size, size_t count, void *context)
 {
 	struct transfer *transfer = context;
 	size_t length = size * count;
+	enum head_step step = head_line(&transfer->head, line, length);
 
-	transfer->last_byte_us = mono_us();
-	if (transfer->first_byte_us == 0) {
-		transfer->first_byte_us = transfer->last_byte_us;
-		transfer->phase = JOB_PHASE_first_byte;
-		transfer_set_clock(transfer);
-	}
-	switch (head_line(&transfer->head, line, length)) {
+	see_answer(transfer);
+	switch (step) {
 	case HEAD_MORE:
 		return length;
 	case HEAD_ENDED:
@@ -387,6 +465,8 @@ set_method(struct transfer *transfer)
 		} else {
 			curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
 			curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
+			curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+			curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
 		}
 	}
 	if (strcmp(method, body || empty ? "POST" : "GET") != 0)
@@ -434,6 +514,8 @@ set_callbacks(struct transfer *transfer)
 {
 	CURL *easy = transfer->easy;
 
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prereq);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -526,6 +608,9 @@ hop_explain_failure(struct transfer *transfer, CURLcode result)
 	for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
 		if (meanings[i].result == result)
 			code = meanings[i].code;
+	/* libcurl's own limit of a header line comes as a lack of memory. */
+	if (result == CURLE_OUT_OF_MEMORY && phase == JOB_PHASE_first_byte && !transfer->head.whole)
+		code = JOB_ERROR_protocol_error;
 	/* A broken chunk comes as a receive error; its message alone tells it from a lost connection. */
 	if (result == CURLE_RECV_ERROR && strstr(transfer->curl_error, "chunked-encoding") != NULL)
 		code = JOB_ERROR_protocol_error;

@@ -182,8 +182,9 @@ shard_of(struct loop *loop, const struct origin_name *origin)
 
 	for (const char *c = origin->host; *c != '\0'; c++)
 		hash = (hash ^ (unsigned char)*c) * 16777619u;
-	hash = (hash ^ (uint32_t)origin->port) * 16777619u;
-	return &loop->shards[(hash >> 16) % SHARDS];
+	hash = (hash ^ ((uint32_t)origin->port & 0xff)) * 16777619u;
+	hash = (hash ^ ((uint32_t)origin->port >> 8)) * 16777619u;
+	return &loop->shards[(hash ^ hash >> 16) % SHARDS];
 }
 
 bool
@@ -411,6 +412,7 @@ take_jobs(struct loop *loop)
 
 		if (transfer == NULL) {
 			give_up(loop, jobs[i]);
+			loop->may_take = true;
 			continue;
 		}
 		list_push_back(&loop->transfers, &transfer->node);

@@ -21,10 +21,20 @@ struct pool {
 	struct pool_hooks hooks;
 	struct resolver *resolver;
 	struct loop **loops;
-	char curl_version[160]; /* libcurl makes it anew in one buffer at each call, whoever calls */
-	struct lock lock;       /* guards policy and the pointer to the resolver */
+	char curl_version[160];
+	struct lock lock; /* guards policy and the pointer to the resolver */
 	struct egress_policy *policy;
 };
+
+/* Not curl_version(): what it asks of its LDAP library may look this host's name up, and wait for it. */
+static void
+name_libraries(struct pool *pool)
+{
+	const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+	snprintf(pool->curl_version, sizeof pool->curl_version, "%s %s", info->version,
+		info->ssl_version == NULL ? "" : info->ssl_version);
+}
 
 int
 pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, struct pool **ret)
@@ -34,7 +44,7 @@ pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, s
 	if (pool == NULL)
 		return -ENOMEM;
 	curl_global_init(CURL_GLOBAL_ALL);
-	snprintf(pool->curl_version, sizeof pool->curl_version, "%s", curl_version());
+	name_libraries(pool);
 	pool->settings = *settings;
 	pool->hooks = *hooks;
 	pool->policy = egress_policy_ref(settings->policy);
@@ -209,6 +219,7 @@ pool_check_url(struct pool *pool, const char *url, struct pool_check *check, con
 	if (rc >= 0)
 		return 0;
 	egress_policy_unref(check->policy);
+	check->policy = NULL;
 	arena = state->arena;
 	arena_release(&arena);
 	return rc;

@@ -50,7 +50,7 @@ void pool_wake_all(struct pool *pool);
 /* Stops the attempt of a job that was taken; its outcome will be marked aborted. Any thread. */
 void pool_cancel(struct pool *pool, struct job *job);
 
-/* Replaces the policy for attempts and hops that begin from now on. */
+/* Replaces the policy for attempts that begin from now on; one that runs keeps its own. */
 void pool_set_policy(struct pool *pool, struct egress_policy *policy);
 
 /*
@@ -77,7 +77,7 @@ void pool_free(struct pool *pool);
 /* Attempts that are running, and names in the resolver's cache, for /metrics. */
 size_t pool_cached_names(struct pool *pool);
 
-/* "libcurl/7.88.1 OpenSSL/3.0.1 …" and "c-ares/1.18.1". */
+/* "7.88.1 OpenSSL/3.0.15", and the version of c-ares. */
 const char *pool_curl_version(const struct pool *pool);
 const char *pool_resolver_version(void);
 

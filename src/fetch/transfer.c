@@ -314,6 +314,10 @@ begin_hop(struct transfer *transfer)
 {
 	struct address literal;
 
+	struct attempt *attempt = transfer->outcome->attempt;
+
+	attempt->status = 0;
+	attempt->remote_ip[0] = attempt->http_version[0] = '\0';
 	transfer->phase = JOB_PHASE_policy;
 	transfer->hop_started_us = mono_us();
 	transfer->resolved_us = transfer->sent_us = transfer->first_byte_us = 0;
@@ -429,7 +433,7 @@ take_response(struct transfer *transfer)
 	response->status = transfer->head.status;
 	response->url = arena_string(&response->arena, transfer->hop.text);
 	response->headers = transfer->head.fields;
-	if (response->url == NULL) {
+	if (response->url == NULL || fields_group(&response->headers) != 0) {
 		fail_for_memory(transfer);
 		return;
 	}
@@ -442,13 +446,15 @@ take_response(struct transfer *transfer)
 void
 transfer_hop_done(struct transfer *transfer, CURLcode result)
 {
-	transfer->outcome->attempt->status = transfer->head.status >= 200 ? transfer->head.status : 0;
 	if (transfer->failure.code != JOB_ERROR_none)
 		end(transfer);
 	else if (transfer->redirecting)
 		follow(transfer);
 	else if (result != CURLE_OK)
 		hop_explain_failure(transfer, result), end(transfer);
+	else if (transfer->head.status == 101)
+		transfer_fail(
+			transfer, JOB_ERROR_protocol_error, "the origin switched protocols, which was not asked for");
 	else if (!transfer->head.whole)
 		transfer_fail(transfer, JOB_ERROR_truncated, "the answer ended within its head");
 	else

@@ -52,7 +52,8 @@ service_cancel(struct service *service, const struct id *id, struct job **ret, b
 	*ret_ours = false;
 	lock_take(&service->table.lock);
 	struct job *job = table_find_locked(&service->table, id);
-	if (job != NULL && !job->removed) {
+	bool removed = job != NULL && job->removed;
+	if (job != NULL && !removed) {
 		job_ref(job);
 		*ret_ours = !job->finishing;
 		if (*ret_ours)
@@ -60,6 +61,8 @@ service_cancel(struct service *service, const struct id *id, struct job **ret, b
 	}
 	lock_drop(&service->table.lock);
 	changes_write(service, &changes);
+	if (removed)
+		return -ENOENT;
 	if (job == NULL)
 		return service_find(service, id, ret);
 	*ret = job;

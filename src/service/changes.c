@@ -65,20 +65,38 @@ end_job_locked(struct service *service, struct job *job, enum job_state state, c
 
 /* ---- what is seen once it is committed */
 
+/* The job cannot be taken in after all: it leaves the ledger again, and its client is told. */
 static void
-commit_add_locked(struct service *service, struct ledger_entry *entry, struct list *woken, int *wake)
+refuse_added_locked(
+	struct service *service, struct ledger_entry *entry, int error, struct list *woken, struct list *undo)
 {
 	struct job *job = entry->job;
-	int64_t now = mono_ms();
 
-	int error = entry->error != 0 ? entry->error : table_insert_locked(&service->table, job);
+	log_error("a job could not be taken in: %s", strerror(-error));
+	table_unreserve_locked(&service->table);
+	job->unkept = true;
+	awaits_job_changed_locked(&service->table.awaits, job, woken);
+	struct ledger_entry *removal = entry->error != 0 ? NULL : change_new(LEDGER_REMOVE, job);
+	if (removal != NULL)
+		list_push_back(undo, &removal->node);
+}
+
+static void
+commit_add_locked(struct service *service, struct ledger_entry *entry, struct list *woken, struct list *undo, int *wake)
+{
+	struct job *job = entry->job;
+	int error = entry->error;
+
+	*wake = SCHEDULER_NO_LOOP;
 	if (error == 0)
-		error = scheduler_add_locked(service->scheduler, job, now, wake);
+		error = table_insert_locked(&service->table, job);
+	if (error == 0) {
+		error = scheduler_add_locked(service->scheduler, job, mono_ms(), wake);
+		if (error != 0)
+			table_remove_locked(&service->table, job);
+	}
 	if (error != 0) {
-		log_error("a job could not be taken in: %s", strerror(-error));
-		table_unreserve_locked(&service->table);
-		job->unkept = true;
-		awaits_job_changed_locked(&service->table.awaits, job, woken);
+		refuse_added_locked(service, entry, error, woken, undo);
 		return;
 	}
 	job->version = 1;
@@ -125,16 +143,17 @@ void
 changes_committed(void *context, struct list *entries)
 {
 	struct service *service = context;
-	struct list woken;
-	int wake = SCHEDULER_NO_LOOP, wakes = SCHEDULER_NO_LOOP;
+	struct list woken, undo;
+	int wake, wakes = SCHEDULER_NO_LOOP;
 
 	list_init(&woken);
+	list_init(&undo);
 	lock_take(&service->table.lock);
 	LIST_FOR_EACH(node, entries) {
 		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
 
 		if (entry->verb == LEDGER_ADD) {
-			commit_add_locked(service, entry, &woken, &wake);
+			commit_add_locked(service, entry, &woken, &undo, &wake);
 			wakes = scheduler_wake_both(wakes, wake);
 		} else if (entry->verb == LEDGER_END) {
 			commit_end_locked(service, entry, &woken);
@@ -147,4 +166,5 @@ changes_committed(void *context, struct list *entries)
 	await_wake_all(&woken);
 	for (struct list *node; (node = list_pop_front(entries)) != NULL;)
 		change_free(container_of(node, struct ledger_entry, node));
+	changes_write(service, &undo);
 }

@@ -117,7 +117,7 @@ struct service_gauges {
 void service_gauges(struct service *service, struct service_gauges *ret);
 const char *service_store_name(const struct service *service);
 
-/* libcurl's own words, "libcurl/7.88.1 OpenSSL/3.0.1 …", and the version of c-ares. */
+/* As pool_curl_version, pool_resolver_version. */
 const char *service_curl_version(const struct service *service);
 const char *service_resolver_version(void);
 
