@@ -102,9 +102,9 @@ start(struct program *program)
 	}
 	if (error != 0) {
 		if (message != NULL)
-			log_write(LOG_ALWAYS, "cannot start: %s", message);
+			log_error("cannot start: %s", message);
 		else
-			log_write(LOG_ALWAYS, "cannot start %s: %s", what, strerror(-error));
+			log_error("cannot start %s: %s", what, strerror(-error));
 	}
 	free(message);
 	return error;
@@ -194,7 +194,6 @@ run(struct program *program)
 {
 	bool clean = false;
 
-	block_signals(&program->signals);
 	clean_environment();
 	raise_descriptor_limit(&program->config);
 	int error = start(program);
@@ -227,6 +226,7 @@ main(int argc, char **argv)
 	char *message = NULL;
 	int status = EXIT_SUCCESS;
 
+	block_signals(&program.signals); /* one that comes during the start is taken after it */
 	if (options_load(argc, argv, environ, &checks, &program.config, &message) != 0)
 		return refuse(message);
 	log_configure((enum log_level)program.config.log_level, program.config.log_format != 0);

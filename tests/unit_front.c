@@ -114,6 +114,8 @@ static const struct {
 	{TEXT("A: b\0\r\nC: d\r\n\r\n"), "NUL"},
 	/* line ends */
 	{TEXT("A: b\nC: d\r\n\r\n"), "CR LF"},
+	{TEXT("Host: a\nAccept: b\r\n\r\n"), "CR LF"},
+	{TEXT("Host: a\nTransfer-Encoding: chunked\r\n\r\n"), "CR LF"},
 	{TEXT("A: b\rC: d\r\n\r\n"), "control"},
 	{TEXT("A: b\r\nC: d\n\r\n"), "CR LF"},
 	{TEXT("A: b\r\nC: d\r\n\n"), "CR LF"},

@@ -15,19 +15,24 @@ struct range {
 	enum { RANGE_NONE, RANGE_PART, RANGE_UNSATISFIABLE } kind;
 };
 
-/* Digits up to stop; false when there is anything else, or too much. */
+/* Digits up to stop; false when there is anything else. A number beyond all bodies is the largest. */
 static bool
 take_number(const char **at, char stop, uint64_t *ret)
 {
 	char digits[20];
 	size_t length = strspn(*at, "0123456789");
 
-	if (length == 0 || length >= sizeof digits || (*at)[length] != stop)
+	if (length == 0 || (*at)[length] != stop)
 		return false;
-	memcpy(digits, *at, length);
-	digits[length] = '\0';
+	*ret = UINT64_MAX;
+	if (length < sizeof digits) {
+		memcpy(digits, *at, length);
+		digits[length] = '\0';
+		if (text_to_uint64(digits, ret) != 0)
+			*ret = UINT64_MAX;
+	}
 	*at += length;
-	return text_to_uint64(digits, ret) == 0;
+	return true;
 }
 
 /* "bytes=-500": the last 500. */
@@ -83,6 +88,16 @@ release_job(void *job)
 	job_unref(job);
 }
 
+/* So that no page of a browser takes what an origin sent for its own. On every answer. */
+static void
+add_safety_headers(struct http_reply *reply)
+{
+	http_reply_header(reply, "X-Content-Type-Options", "nosniff");
+	http_reply_header(reply, "Content-Security-Policy", "sandbox");
+	http_reply_header(reply, "Content-Disposition", "attachment");
+	http_reply_header(reply, "Cache-Control", "private, no-cache");
+}
+
 static void
 add_headers(struct http_reply *reply, const struct response *response, const char *etag)
 {
@@ -92,9 +107,7 @@ add_headers(struct http_reply *reply, const struct response *response, const cha
 		reply, "Content-Type", "%s", type != NULL && *type != '\0' ? type : "application/octet-stream");
 	http_reply_header(reply, "ETag", "%s", etag);
 	http_reply_header(reply, "Accept-Ranges", "bytes");
-	http_reply_header(reply, "X-Content-Type-Options", "nosniff");
-	http_reply_header(reply, "Content-Security-Policy", "sandbox");
-	http_reply_header(reply, "Content-Disposition", "attachment");
+	add_safety_headers(reply);
 }
 
 /* Sends a part of the body, or all of it. Takes the job's reference over. */
@@ -157,6 +170,7 @@ send_body(struct http_request *request, struct job *job, const struct response *
 	if (tag_listed(http_header(request, "If-None-Match"), etag)) {
 		reply.status = 304;
 		http_reply_header(&reply, "ETag", "%s", etag);
+		add_safety_headers(&reply);
 		job_unref(job);
 		http_send(request, &reply);
 		return;
@@ -191,7 +205,7 @@ jobs_body(struct http_request *request)
 	}
 	job_unref(job);
 	front_refuse(request, 409, "no_response",
-		job_state_done(view.state) ? "the job has no response: it has %s; read its error"
+		job_state_done(view.state) ? "the job has no response: it is %s; read its error"
 					   : "the job is %s, not done; await it with GET /v1/jobs/ID?wait=30s",
 		job_state_name(view.state));
 }

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+#define MAX_IDS 1000
+
 void
 codec_init(void)
 {
@@ -191,7 +193,7 @@ read_ids(const json_t *value, char ***ret_ids, size_t *ret_count, struct problem
 {
 	size_t count = json_array_size(value), kept = 0;
 
-	if (!json_is_array(value) || count == 0 || count > 1000)
+	if (!json_is_array(value) || count == 0 || count > MAX_IDS)
 		return codec_wrong(problem, "give a list of 1 to 1000 ids");
 	for (size_t i = 0; i < count; i++) {
 		if (json_is_string(json_array_get(value, i)))

@@ -261,7 +261,7 @@ read_expect_type(void *context, const json_t *value, struct problem *problem)
 	if (read_string(reader, value, &type, problem) != 0)
 		return -1;
 	char *slash = strchr(type, '/');
-	if (slash == NULL || !text_is_token(type, (size_t)(slash - type)) ||
+	if (slash == NULL || strchr(type, '*') != NULL || !text_is_token(type, (size_t)(slash - type)) ||
 		!text_is_token(slash + 1, strlen(slash + 1)))
 		return codec_wrong(
 			problem, "content_type is a media type like \"application/json\", without parameters");

@@ -121,6 +121,8 @@ send_problem(struct http_request *request, struct problem *problem, const char *
 		request->http->setup.indent(&reply.buffer);
 	buffer_append_char(&reply.buffer, '\n');
 	http_reply_header(&reply, "Content-Type", "application/problem+json");
+	http_reply_header(&reply, "Cache-Control", "no-store");
+	http_reply_header(&reply, "X-Content-Type-Options", "nosniff");
 	if (problem->retry_after_s != 0)
 		http_reply_header(&reply, "Retry-After", "%d", problem->retry_after_s);
 	if (problem->status == 401)

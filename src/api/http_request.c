@@ -166,6 +166,10 @@ cut_authority(struct http_request *request)
 static int
 split_target(struct http_request *request, struct problem *problem)
 {
+	for (const char *c = request->target; *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || *c == 0x7f)
+			return problem_set(problem, 400, "malformed_http", NULL,
+				"the request target has a blank or a control character");
 	if (!cut_authority(request) || request->target[0] != '/')
 		return problem_set(problem, 400, "malformed_http", NULL, "the request target has to begin with /");
 	char *query = strchr(request->target, '?');
@@ -214,7 +218,11 @@ begin(struct http_request *request, const char *method, const char *version)
 		http_send_last_problem(request, &problem);
 		return;
 	}
-	if (split_target(request, &problem) == 0 && check_length(request, &problem) == 0 &&
+	if (split_target(request, &problem) != 0 && strcmp(problem.code, "malformed_http") == 0) {
+		http_send_last_problem(request, &problem);
+		return;
+	}
+	if (problem.status == 0 && check_length(request, &problem) == 0 &&
 		request->http->setup.admit(request, &problem) == 0)
 		return;
 	if (problem.status != 413 && little_follows(request)) {

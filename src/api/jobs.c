@@ -314,7 +314,7 @@ answer_cancelled(struct http_request *request)
 	codec_write_job(&out, "job", &view, detail_of(request), api->service, api->config->inline_body_bytes);
 	char *text = buffer_steal(&extra);
 	problem_set(
-		&problem, 409, "already_done", NULL, "the job is done already: it has %s", job_state_name(view.state));
+		&problem, 409, "already_done", NULL, "the job is done already: it is %s", job_state_name(view.state));
 	http_send_problem(request, &problem, text == NULL ? "" : text);
 	free(text);
 }

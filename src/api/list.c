@@ -47,6 +47,8 @@ read_query(struct http_request *request, struct query *query, struct problem *pr
 	query->filter.tag = http_param(request, "tag");
 	query->filter.batch = http_param(request, "batch");
 	int rc = read_page(request, query, problem);
+	if (rc == 0 && query->filter.tag != NULL && *query->filter.tag == '\0')
+		rc = invalid(problem, "tag is empty");
 	if (rc == 0 && state != NULL)
 		rc = codec_read_states(state, &query->filter.states, problem);
 	if (rc == 0 && origin != NULL)
@@ -54,6 +56,7 @@ read_query(struct http_request *request, struct query *query, struct problem *pr
 	if (rc != 0 && problem->pointer != NULL) {
 		free(problem->pointer); /* it is in the query, which no pointer points into */
 		problem->pointer = NULL;
+		problem->code = "invalid_query";
 	}
 	return rc;
 }

@@ -128,6 +128,11 @@ wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, 
 		.due_mono_ms = ms == INT64_MAX ? INT64_MAX : mono_ms() + ms,
 		.wake = on_wake,
 	};
+	if (ms <= 0) {
+		state->await.end = AWAIT_TIMED_OUT; /* a look, which takes no place */
+		then(request);
+		return 0;
+	}
 	int rc = service_await(api_of(request)->service, &state->await, unlimited);
 	if (rc == -EAGAIN) {
 		metric_add(METRIC_WAITS_SHED, 1);

@@ -1,6 +1,7 @@
 /* See head.h. */
 #include "fetch/head.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 void
 head_init(struct head *head, struct arena *arena)
 {
-	*head = (struct head){.arena = arena};
+	*head = (struct head){.arena = arena, .content_length = -1};
 }
 
 /* The text as UTF-8: as it is, or each byte as the character of ISO 8859-1. */
@@ -74,12 +75,34 @@ take_status_line(struct head *head, const char *line, size_t length)
 	head->status = atoi(space);
 }
 
+/* A line that begins with a blank goes on with the value before it (obs-fold: RFC 9112, section 5.2). */
+static enum head_step
+unfold(struct head *head, const char *line, size_t length)
+{
+	if (head->fields.count == 0)
+		return HEAD_MORE;
+	struct field *field = &head->fields.items[head->fields.count - 1];
+	while (length > 0 && is_blank(*line))
+		line++, length--;
+	while (length > 0 && is_blank(line[length - 1]))
+		length--;
+	char *more = to_utf8(head->arena, line, length);
+	char *joined = more == NULL ? NULL : arena_alloc(head->arena, strlen(field->value) + strlen(more) + 2);
+	if (joined == NULL)
+		return HEAD_NO_MEMORY;
+	snprintf(joined, strlen(field->value) + strlen(more) + 2, "%s %s", field->value, more);
+	field->value = joined;
+	return HEAD_MORE;
+}
+
 static enum head_step
 take_field(struct head *head, const char *line, size_t length)
 {
 	const char *colon = memchr(line, ':', length), *end = line + length;
 
-	if (colon == NULL)
+	if (is_blank(*line))
+		return unfold(head, line, length);
+	if (colon == NULL || !text_is_token(line, (size_t)(colon - line)))
 		return HEAD_MORE; /* libcurl lets it pass; there is nothing to keep */
 	if (head->fields.count >= HEAD_MAX_FIELDS)
 		return HEAD_TOO_LONG;
@@ -88,10 +111,58 @@ take_field(struct head *head, const char *line, size_t length)
 		value++;
 	while (end > value && is_blank(end[-1]))
 		end--;
-	char *name = to_utf8(head->arena, line, (size_t)(colon - line));
+	char *name = arena_copy(head->arena, line, (size_t)(colon - line));
 	if (name != NULL)
 		ascii_lower_string(name);
 	return add_field(head, name, to_utf8(head->arena, value, (size_t)(end - value))) ? HEAD_MORE : HEAD_NO_MEMORY;
+}
+
+/* One element of a Content-Length value; moves *at behind it and its comma. */
+static bool
+take_length(const char **at, int64_t *ret)
+{
+	char digits[24];
+	uint64_t value;
+
+	*at += strspn(*at, " \t");
+	size_t length = strspn(*at, "0123456789");
+	if (length == 0 || length >= sizeof digits)
+		return false;
+	memcpy(digits, *at, length);
+	digits[length] = '\0';
+	*at += length;
+	*at += strspn(*at, " \t");
+	if (**at == ',')
+		++*at;
+	else if (**at != '\0')
+		return false;
+	if (text_to_uint64(digits, &value) != 0 || value > INT64_MAX)
+		return false;
+	*ret = (int64_t)value;
+	return true;
+}
+
+/* Several equal lengths are one (RFC 9112, section 6.3); anything else that is not one number is an error. */
+static bool
+read_content_length(struct head *head)
+{
+	int64_t length;
+
+	head->content_length = -1;
+	if (fields_have(&head->fields, "transfer-encoding"))
+		return true;
+	for (size_t i = 0; i < head->fields.count; i++) {
+		const char *at = head->fields.items[i].value;
+
+		if (strcmp(head->fields.items[i].name, "content-length") != 0)
+			continue;
+		do {
+			if (!take_length(&at, &length) || (head->content_length >= 0 && length != head->content_length))
+				return false;
+			head->content_length = length;
+		} while (*at != '\0');
+	}
+	return true;
 }
 
 enum head_step
@@ -106,24 +177,15 @@ head_line(struct head *head, const char *line, size_t length)
 		length--;
 	if (length == 0) {
 		head->whole = head->status >= 200;
-		return head->whole ? HEAD_ENDED : HEAD_MORE;
+		if (!head->whole)
+			return HEAD_MORE;
+		return read_content_length(head) ? HEAD_ENDED : HEAD_BROKEN;
 	}
 	if (length > 5 && memcmp(line, "HTTP/", 5) == 0 && (head->status == 0 || head->status < 200)) {
 		take_status_line(head, line, length);
 		return HEAD_MORE;
 	}
 	return take_field(head, line, length);
-}
-
-int64_t
-head_content_length(const struct head *head)
-{
-	const char *text = fields_get(&head->fields, "content-length");
-	uint64_t value;
-
-	if (text == NULL || text_to_uint64(text, &value) != 0 || value > INT64_MAX)
-		return -1;
-	return (int64_t)value;
 }
 
 bool

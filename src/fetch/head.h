@@ -22,21 +22,20 @@ struct head {
 	struct fields fields;
 	size_t capacity;
 	size_t bytes;
-	bool whole; /* the final head has ended */
+	int64_t content_length; /* -1: none, or it does not count beside Transfer-Encoding; valid once whole */
+	bool whole;             /* the final head has ended */
 };
 
 enum head_step {
 	HEAD_MORE,     /* go on */
 	HEAD_ENDED,    /* this line ended the final head */
 	HEAD_TOO_LONG, /* above a bound */
+	HEAD_BROKEN,   /* this line ended a head that does not say how long its body is: RFC 9112, section 6.3 */
 	HEAD_NO_MEMORY,
 };
 
 void head_init(struct head *head, struct arena *arena);
 enum head_step head_line(struct head *head, const char *line, size_t length) __attribute__((warn_unused_result));
-
-/* The announced length of the body, -1 when there is none. */
-int64_t head_content_length(const struct head *head);
 
 /* True when the Content-Type is of this type (lower case, without parameters). */
 bool head_is_type(const struct head *head, const char *type);

@@ -27,10 +27,6 @@
  * them, so that we know when the last byte was handed over. */
 #define SMALL_BODY_BYTES 32768
 
-/* A POST is only sent on a connection that was in use so lately: an older one may have been closed on the other side,
- * and then nobody could tell whether the request was seen. */
-#define UNSAFE_REUSE_SECONDS 2L
-
 bool
 hop_method_idempotent(const char *method)
 {
@@ -237,7 +233,7 @@ head_acceptable(struct transfer *transfer)
 {
 	const struct job_spec *spec = transfer->job->spec;
 	const struct head *head = &transfer->head;
-	int64_t announced = head_content_length(head);
+	int64_t announced = head->content_length;
 	bool has_body = strcmp(transfer->method, "HEAD") != 0 && head->status != 204 && head->status != 304;
 
 	if (!status_expected(&spec->expect, head->status)) {
@@ -284,7 +280,7 @@ head_ended(struct transfer *transfer)
 			"more than %d redirects", max_redirects);
 		return false;
 	}
-	atomic_store_explicit(&transfer->job->total_bytes, head_content_length(head), memory_order_relaxed);
+	atomic_store_explicit(&transfer->job->total_bytes, head->content_length, memory_order_relaxed);
 	return head_acceptable(transfer);
 }
 
@@ -309,6 +305,11 @@ on_header(char *line, size_t size, size_t count, void *context)
 	enum head_step step = head_line(&transfer->head, line, length);
 
 	see_answer(transfer);
+	if (transfer->head.status == 101) {
+		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
+			"the origin switched protocols, which was not asked for");
+		return 0;
+	}
 	switch (step) {
 	case HEAD_MORE:
 		return length;
@@ -317,6 +318,10 @@ on_header(char *line, size_t size, size_t count, void *context)
 	case HEAD_TOO_LONG:
 		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
 			"the head of the answer has over %d bytes or %d fields", HEAD_MAX_BYTES, HEAD_MAX_FIELDS);
+		return 0;
+	case HEAD_BROKEN:
+		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
+			"the Content-Length of the answer is no number, or there are several");
 		return 0;
 	case HEAD_NO_MEMORY:
 		break;
@@ -471,8 +476,10 @@ set_method(struct transfer *transfer)
 	}
 	if (strcmp(method, body || empty ? "POST" : "GET") != 0)
 		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+	/* On a kept connection that the origin is just closing nobody could tell whether a POST was seen: it would fail,
+	 * since it may not be sent twice. */
 	if (!hop_method_idempotent(method))
-		curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, UNSAFE_REUSE_SECONDS);
+		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
 }
 
 /* Our clocks end a connect; libcurl's own is there to make it turn to the next address in time. */
@@ -608,6 +615,8 @@ hop_explain_failure(struct transfer *transfer, CURLcode result)
 	for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
 		if (meanings[i].result == result)
 			code = meanings[i].code;
+	if (result == CURLE_GOT_NOTHING && transfer->head.bytes > 0)
+		code = JOB_ERROR_truncated; /* an interim answer came, and no other */
 	/* libcurl's own limit of a header line comes as a lack of memory. */
 	if (result == CURLE_OUT_OF_MEMORY && phase == JOB_PHASE_first_byte && !transfer->head.whole)
 		code = JOB_ERROR_protocol_error;

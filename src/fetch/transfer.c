@@ -452,9 +452,6 @@ transfer_hop_done(struct transfer *transfer, CURLcode result)
 		follow(transfer);
 	else if (result != CURLE_OK)
 		hop_explain_failure(transfer, result), end(transfer);
-	else if (transfer->head.status == 101)
-		transfer_fail(
-			transfer, JOB_ERROR_protocol_error, "the origin switched protocols, which was not asked for");
 	else if (!transfer->head.whole)
 		transfer_fail(transfer, JOB_ERROR_truncated, "the answer ended within its head");
 	else

@@ -26,6 +26,9 @@ cut_attempt(const struct job *job)
 		.received_bytes = atomic_load_explicit(&job->received_bytes, memory_order_relaxed),
 		.timings = {-1, -1, -1, -1, -1, -1},
 	};
+	attempt->timings.total = attempt->finished_wall_ms - attempt->started_wall_ms;
+	attempt->timings.queue =
+		job->started_wall_ms > job->run_at_wall_ms ? job->started_wall_ms - job->run_at_wall_ms : 0;
 	return attempt;
 }
 

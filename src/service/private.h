@@ -29,6 +29,7 @@ struct service {
 	struct cond changed;  /* something is due earlier than the housekeeper thinks */
 	int64_t sleeps_until; /* monotonic */
 	int64_t sweep_due_wall_ms;
+	int64_t next_complaint_mono_ms;
 	_Atomic(bool) draining; /* written under the lock, read anywhere */
 	bool aborted;
 	struct cond idle; /* nothing is in flight any more */

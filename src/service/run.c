@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 void
 wake_loops(struct service *service, int wake)
@@ -42,6 +43,18 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 	return count;
 }
 
+/* Failures that are this server's own are for the operator, too; one a second is enough. With the core lock. */
+static void
+tell_operator_locked(struct service *service, const struct job_error *error)
+{
+	int64_t now = mono_ms();
+
+	if (error == NULL || error->code != JOB_ERROR_internal || now < service->next_complaint_mono_ms)
+		return;
+	service->next_complaint_mono_ms = now + 1000;
+	log_error("a job failed through no fault of its origin: %s", error->message);
+}
+
 /* What an outcome makes of its job. */
 static void
 take_outcome_locked(struct service *service, struct outcome *outcome, struct list *changes)
@@ -52,6 +65,7 @@ take_outcome_locked(struct service *service, struct outcome *outcome, struct lis
 	/* Cancelled meanwhile, or cut off by the end of the server: there is nothing to tell. */
 	if (job->finishing || outcome->aborted)
 		return;
+	tell_operator_locked(service, error);
 	end_job_locked(service, job, error == NULL ? JOB_succeeded : JOB_failed, error, outcome->attempt,
 		outcome->response, changes);
 	outcome->attempt = NULL; /* the change's from now on */
