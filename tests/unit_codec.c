@@ -267,6 +267,8 @@ START_TEST(reads_auth)
 		{"{\"basic\":{\"user\":\"\",\"password\":\"\"}}", "Basic Og=="},
 		{"{\"basic\":{\"password\":\"a:b\",\"user\":\"\\u00fc\"}}", "Basic w7w6YTpi"},
 		{"{\"bearer\":\"abc.def-1\"}", "Bearer abc.def-1"},
+		{"{\"bearer\":\"abc\",\"basic\":null}", "Bearer abc"},
+		{"{\"bearer\":null,\"basic\":{\"user\":\"\",\"password\":\"\"}}", "Basic Og=="},
 	};
 
 	for (int i = 0; i < COUNT(table); i++) {

@@ -8,9 +8,12 @@
 #include <stddef.h>
 
 /*
- * Judges the header section as libmicrohttpd 0.9.75 leaves it in its buffer: each line end (CR LF, bare CR or bare LF)
- * and the colon after each name overwritten with NULs, all other bytes untouched. Begins at the first name, ends after
- * the empty line. Returns NULL when every line is well-formed, else what is wrong.
+ * Judges the header section as libmicrohttpd 0.9.75 leaves it in its buffer: each line end (CR LF or a bare LF) and the
+ * colon after each name overwritten with NULs, all other bytes untouched. Begins at the first name, ends after the
+ * empty line. Returns NULL when every line is well-formed, else what is wrong.
+ *
+ * What these bytes cannot show: a line of a colon, or of a NUL, and a bare LF looks like an empty line, and
+ * libmicrohttpd takes it for one.
  */
 const char *http_head_check_section(const char *bytes, size_t length);
 

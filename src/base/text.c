@@ -44,7 +44,7 @@ utf8_sequence(const unsigned char *bytes, size_t left)
 bool
 utf8_valid(const void *bytes, size_t count)
 {
-	const unsigned char *at = bytes, *end = at + count;
+	const unsigned char *at = bytes, *end = count == 0 ? at : at + count;
 
 	while (at < end) {
 		uint64_t eight;

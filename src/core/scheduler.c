@@ -165,6 +165,7 @@ origin_new(struct scheduler *scheduler, const char *key, const struct origin_nam
 	memcpy(origin->key, key, length);
 	origin->port = name->port;
 	heap_init(&origin->queue, job_before);
+	origin->served = ++scheduler->turn; /* behind those that wait already */
 	origin->limit = limit_of(&scheduler->limits, name->host, name->port);
 	HASH_ADD_KEYPTR(hh, scheduler->origins, origin->key, length, origin);
 	if (origin->hh.tbl == NULL) {

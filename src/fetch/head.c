@@ -2,7 +2,6 @@
 #include "fetch/head.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -72,7 +71,8 @@ take_status_line(struct head *head, const char *line, size_t length)
 		return;
 	memcpy(head->version, line + 5, version);
 	head->version[version] = '\0';
-	head->status = atoi(space);
+	for (const char *c = space + 1; c < line + length && *c >= '0' && *c <= '9' && head->status < 1000; c++)
+		head->status = head->status * 10 + (*c - '0');
 }
 
 /* A line that begins with a blank goes on with the value before it (obs-fold: RFC 9112, section 5.2). */
