@@ -619,6 +619,23 @@ put_chunked_head(struct conn *conn)
 	bytes_text(&conn->out, "Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
 
+/* Apart from resume_nothing, which ends in a reset. */
+static void
+resume_closeafter(struct conn *conn)
+{
+	(void)conn;
+}
+
+/* /closeafter/MS: a whole answer that lets the connection look kept, which is closed right behind it, or so much later. */
+static void
+answer_closeafter(struct conn *conn)
+{
+	put_text(conn, 200, "and gone\n");
+	conn->ending = ENDING_CLOSE;
+	if (conn->number[0])
+		pause_then(conn, conn->number[0], resume_closeafter);
+}
+
 static void
 answer_closechunked(struct conn *conn)
 {
@@ -924,6 +941,24 @@ answer_latin1(struct conn *conn)
 	put_body(conn, "text/plain", "latin\n", 6);
 }
 
+static void
+put_hex(struct conn *conn, const char *hex)
+{
+	for (; hex[0] && hex[1]; hex += 2)
+		bytes_append(&conn->out, &(char){(char)(hex_digit(hex[0]) * 16 + hex_digit(hex[1]))}, 1);
+}
+
+/* /script?hex=BYTES: just these bytes, and the end. */
+static void
+answer_script(struct conn *conn)
+{
+	char *hex = query_value(conn->request->target, "hex");
+
+	put_hex(conn, hex);
+	conn->ending = ENDING_CLOSE;
+	free(hex);
+}
+
 /* /raw?hex=BYTES&type=TYPE&extra=FIELD: any body under any type; a `type=-` leaves the field out. */
 static void
 answer_raw(struct conn *conn)
@@ -931,23 +966,18 @@ answer_raw(struct conn *conn)
 	char *hex = query_value(conn->request->target, "hex");
 	char *type = query_value(conn->request->target, "type");
 	char *extra = query_value(conn->request->target, "extra");
-	size_t size = strlen(hex) / 2;
-	char *body = must(malloc(size + 1));
 
-	for (size_t i = 0; i < size; i++)
-		body[i] = (char)(hex_digit(hex[2 * i]) * 16 + hex_digit(hex[2 * i + 1]));
 	put_status(conn, 200);
 	if (*extra)
 		bytes_format(&conn->out, "%s\r\n", extra);
 	if (strcmp(type, "-") != 0)
 		bytes_format(&conn->out, "Content-Type: %s\r\n", *type ? type : "text/plain");
-	bytes_format(&conn->out, "Content-Length: %zu\r\n\r\n", size);
+	bytes_format(&conn->out, "Content-Length: %zu\r\n\r\n", strlen(hex) / 2);
 	if (!is_head(conn))
-		bytes_append(&conn->out, body, size);
+		put_hex(conn, hex);
 	free(hex);
 	free(type);
 	free(extra);
-	free(body);
 }
 
 static void
@@ -972,6 +1002,7 @@ static const struct {
 	{"reset", answer_reset, 0},
 	{"resetbody", answer_resetbody, 0},
 	{"close", answer_close, 0},
+	{"closeafter", answer_closeafter, 0},
 	{"closechunked", answer_closechunked, 0},
 	{"cuthead", answer_cuthead, 0},
 	{"empty", answer_empty, 0},
@@ -998,6 +1029,7 @@ static const struct {
 	{"1xx", answer_1xx, 0},
 	{"latin1", answer_latin1, 0},
 	{"raw", answer_raw, 0},
+	{"script", answer_script, 0},
 };
 
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])

@@ -410,6 +410,49 @@ START_TEST(the_cap_holds_everywhere)
 }
 END_TEST
 
+START_TEST(a_wait_of_nothing_takes_no_place)
+{
+	struct client_reply *reply;
+	struct client_wire *wire;
+	const char *id;
+
+	start_server("--max-waiters", "1");
+	id = id_of(submit(url("/hold"), ""));
+	wire = open_wire();
+	wire_get(wire, "/v1/jobs/%s?wait=25s", id);
+	expect_that(await_metric("fetchpool_waiters", 1), "nobody waits");
+	expect_problem(get("/v1/jobs/%s?wait=25s", id), 503, NULL);
+	expect(wait_for("{'ids':['%s'],'timeout':0}", id), "pending", "['%s']", id);
+	expect(wait_for("{'ids':['%s'],'timeout':'0s','mode':'any'}", id), "pending", "['%s']", id);
+	reply = get("/v1/jobs/%s?wait=0", id);
+	expect_status(reply, 200);
+	expect(reply->json, "done", "false");
+	reply = call_with("GET", "Prefer: wait=0\r\n", "/v1/jobs/%s?since=1000", id);
+	expect_status(reply, 200);
+	expect(reply->json, "done", "false");
+	expect_status(submit_with("?wait=0", "", url("/hold")), 202);
+	expect_that(client_is_quiet(wire), "the one that waits was answered");
+}
+END_TEST
+
+START_TEST(a_wait_that_finds_no_place_is_not_applied)
+{
+	struct client_reply *reply;
+	struct client_wire *wire;
+
+	start_server("--max-waiters", "1");
+	wire = open_wire();
+	wire_get(wire, "/v1/jobs/%s?wait=25s", id_of(submit(url("/hold"), "")));
+	expect_that(await_metric("fetchpool_waiters", 1), "nobody waits");
+	reply = submit_with("?wait=25s", "", url("/hold"));
+	expect_status(reply, 202);
+	expect_header(reply, "preference-applied", NULL);
+	reply = submit_with("", "Prefer: wait=25\r\n", url("/hold"));
+	expect_status(reply, 202);
+	expect_header(reply, "preference-applied", NULL);
+}
+END_TEST
+
 static void
 setup(void)
 {
@@ -453,10 +496,12 @@ int
 main(void)
 {
 	Suite *suite = suite_create("await");
-	TCase *own = rig_case(suite, "a cap of its own", NULL);
+	TCase *own = rig_case(suite, "caps of their own", NULL);
 
 	add_single(rig_case(suite, "one job", setup));
 	add_many(rig_case(suite, "many jobs", setup));
 	tcase_add_test(own, the_cap_holds_everywhere);
+	tcase_add_test(own, a_wait_of_nothing_takes_no_place);
+	tcase_add_test(own, a_wait_that_finds_no_place_is_not_applied);
 	return rig_run(suite);
 }

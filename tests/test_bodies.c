@@ -155,6 +155,73 @@ START_TEST(without_decompress_the_bytes_are_as_they_came)
 }
 END_TEST
 
+/* ORIGIN_SQUEEZED in each coding. */
+#define GZIP_HEX                                                                                                       \
+	"1f8b08000000000002032b2e2c4d4dad4a4d5148cc4b51282e48cdc901b2f34b4b1412d31333f3743085b8006748934b3200"         \
+	"0000"
+#define BR_HEX "1b3100f8454fd695f475b5d8feca0c452b32ca32054911c0d867a74f7a11913cd0ba45e130"
+#define ZSTD_HEX "28b52ffd20323d0100040273717565657a656420616e64207370656c6c6564206f757420616761696e2c0a01009b379d"
+/* 64 MiB of zero, squeezed twice. */
+#define BOMB_HEX                                                                                                       \
+	"1f8b0800000000000203eddcaf4e427114c0f18b5c37261b622019e4118814061acc06cd8e0720926573260b2f41666373b3"         \
+	"d27803b4d9fd139c33392fdcfb18bff3f9a4934f3c3bfb9e3d36b2d241fd635dabed87d9fc7ff9d538ca00000080c4cd5eef"         \
+	"ebe53120eb16dbcbab1b0000002075e3e3565e1d05fe6e4fcfad0300000092f730e8b7ab0f81efbb496e1d00000090bcceef"         \
+	"dba8ba056c8aa7936bfb00000080e4bd080600000040288201000000108b6000000000c4221800000000c10806000000402c"         \
+	"8201000000108b6000000000c4221800000000c10806000000402c820100000010cb62d0ef968f01ed9f623abc38cc000000"         \
+	"88e4b9f9d97b5fed877c073c4cecfae2fe0000"
+
+static const char *
+coded(const char *coding, const char *hex, size_t digits)
+{
+	return url("/raw?hex=%.*s&extra=content-encoding:%%20%s", (int)digits, hex, coding);
+}
+
+static const struct {
+	const char *coding, *hex;
+} squeezed[] = {{"gzip", GZIP_HEX}, {"br", BR_HEX}, {"zstd", ZSTD_HEX}};
+
+/* The Content-Length is right each time: only the coding tells that something is missing. */
+START_TEST(a_coding_that_ends_early_fails)
+{
+	const char *coding = squeezed[_i].coding, *hex = squeezed[_i].hex;
+
+	for (size_t digits = 2; digits < strlen(hex); digits += 2)
+		expect_failed(fetch(coded(coding, hex, digits), ""), "bad_content_encoding", "body");
+	expect(fetch(coded(coding, hex, strlen(hex)), ""), "response.body", "'%s'",
+		"squeezed and spelled out again, spelled out again\\n");
+}
+END_TEST
+
+static const char *const spoilt[] = {
+	GZIP_HEX "78", GZIP_HEX "0078", GZIP_HEX "1f8b", GZIP_HEX "1f8b08000000000002032b2e", GZIP_HEX BR_HEX};
+
+START_TEST(garbage_behind_gzip_fails)
+{
+	expect_failed(fetch(coded("gzip", spoilt[_i], strlen(spoilt[_i])), ""), "bad_content_encoding", "body");
+}
+END_TEST
+
+START_TEST(gzip_may_have_several_members)
+{
+	static const char three[] = GZIP_HEX GZIP_HEX GZIP_HEX;
+	json_t *job = fetch(coded("gzip", three, sizeof three - 1), "");
+
+	expect(job, "state", "'succeeded'");
+	expect_text(json_text_at(job, "response.body"), ORIGIN_SQUEEZED ORIGIN_SQUEEZED ORIGIN_SQUEEZED);
+}
+END_TEST
+
+START_TEST(a_bomb_is_stopped_at_the_limit)
+{
+	const char *target = coded("gzip,gzip", BOMB_HEX, strlen(BOMB_HEX));
+
+	expect_failed(fetch(target, "'max_body_bytes':1000000"), "too_large", "body");
+	expect_failed(fetch(target, "'max_body_bytes':%d", (64 << 20) - 1), "too_large", "body");
+	expect(fetch(target, "'decompress':false,'max_body_bytes':1000"), "state", "'succeeded'");
+	expect(fetch(target, "'max_body_bytes':%d", 64 << 20), "response.body_bytes", "%d", 64 << 20);
+}
+END_TEST
+
 /* ---- the body's own address */
 
 static const char *
@@ -421,6 +488,10 @@ main(void)
 	tcase_add_loop_test(tcase, each_framing_and_coding_is_read, 0, COUNT_OF(arrivals));
 	tcase_add_test(tcase, received_bytes_are_those_on_the_wire);
 	tcase_add_test(tcase, without_decompress_the_bytes_are_as_they_came);
+	tcase_add_loop_test(tcase, a_coding_that_ends_early_fails, 0, COUNT_OF(squeezed));
+	tcase_add_loop_test(tcase, garbage_behind_gzip_fails, 0, COUNT_OF(spoilt));
+	tcase_add_test(tcase, gzip_may_have_several_members);
+	tcase_add_test(tcase, a_bomb_is_stopped_at_the_limit);
 	tcase_add_test(tcase, the_body_comes_with_its_headers);
 	tcase_add_test(tcase, the_type_is_the_origins);
 	tcase_add_test(tcase, an_empty_body_is_there);

@@ -73,6 +73,115 @@ START_TEST(what_is_just_within_the_limits_succeeds)
 }
 END_TEST
 
+/* ---- heads that are wrong, or just unusual */
+
+#define OK_HEAD "HTTP/1.1 200 OK\r\n"
+#define HINT "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+
+static json_t *
+fetch_script(const char *answer)
+{
+	return fetch(url("/script?hex=%s", hex_of(answer, strlen(answer))), "'timeout':'20s'");
+}
+
+static const struct {
+	const char *answer, *code;
+} broken_heads[] = {
+	{OK_HEAD "Content-Length: 5x\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: x5\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 5 5\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: -5\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: +5\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length:\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 9223372036854775808\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 18446744073709551621\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 99999999999999999999999999999999\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 5\r\nContent-Length: 4\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 4\r\nContent-Length: 5\r\n\r\nhello", "protocol_error"},
+	{OK_HEAD "Content-Length: 5, 4\r\n\r\nhello", "protocol_error"},
+	{"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello", "protocol_error"},
+	{"HTTP/1.1 101 Switching Protocols\r\n\r\n" OK_HEAD "Content-Length: 5\r\n\r\nhello", "protocol_error"},
+	{HINT, "truncated"},
+	{HINT HINT, "truncated"},
+	{HINT OK_HEAD "Content-Len", "truncated"},
+};
+
+START_TEST(a_broken_head_has_its_code)
+{
+	expect_failed(fetch_script(broken_heads[_i].answer), broken_heads[_i].code, "first_byte");
+}
+END_TEST
+
+static const char *const sound_heads[] = {
+	OK_HEAD "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+	OK_HEAD "Content-Length: 5, 5\r\n\r\nhello",
+	OK_HEAD "Content-Length: 05\r\n\r\nhello",
+	HINT OK_HEAD "Content-Length: 5\r\n\r\nhello",
+	HINT HINT OK_HEAD "\r\nhello",
+};
+
+START_TEST(a_sound_head_is_read)
+{
+	json_t *job = fetch_script(sound_heads[_i]);
+
+	expect(job, "state", "'succeeded'");
+	expect(job, "response.body", "'hello'");
+	expect_that(!json_at(job, "response.headers.link"), "a hint's field is kept");
+}
+END_TEST
+
+START_TEST(folded_lines_are_joined_by_a_blank)
+{
+	json_t *job = fetch_script(OK_HEAD "X-Once: one\r\n two\r\nX-Twice: one \r\n \t two\t\r\n\tthree\r\n"
+					   "X-After: four\r\nContent-Length: 5\r\n\r\nhello");
+
+	expect(job, "state", "'succeeded'");
+	expect(job, "response.headers.x-once", "['one two']");
+	expect(job, "response.headers.x-twice", "['one two three']");
+	expect(job, "response.headers.x-after", "['four']");
+	expect(job, "response.body", "'hello'");
+}
+END_TEST
+
+/* ---- connections that look kept */
+
+#define IN_A_ROW 30
+
+/* Each request is answered whole, and its connection closed at once or a little later, without a word of it. */
+static void
+expect_all_seen_once(const char *more)
+{
+	const char *keys[IN_A_ROW];
+
+	for (size_t i = 0; i < IN_A_ROW; i++) {
+		json_t *job;
+
+		keys[i] = new_key();
+		job = fetch(url("/closeafter/%zu?k=%s", i % 3, keys[i]), "%s", more);
+		expect(job, "state", "'succeeded'");
+		expect(job, "response.body", "'and gone\\n'");
+		expect_that(json_array_size(json_at(job, "attempts")) == 1, "there is not one attempt");
+	}
+	for (size_t i = 0; i < IN_A_ROW; i++)
+		expect_that(origin_count(the_origin, keys[i]) == 1, "request %zu came %zu times", i,
+			origin_count(the_origin, keys[i]));
+	expect_that(origin_count(the_origin, NULL) == IN_A_ROW, "%zu requests came", origin_count(the_origin, NULL));
+}
+
+START_TEST(an_origin_that_closes_unasked_sees_each_post_once)
+{
+	expect_all_seen_once("'method':'POST','body':'x'");
+}
+END_TEST
+
+START_TEST(an_origin_that_closes_unasked_sees_each_put_once)
+{
+	expect_all_seen_once(text("'method':'PUT','body':'%s'", repeated("0123456789", 10000)));
+}
+END_TEST
+
+/* ---- what a failure leaves behind */
+
 START_TEST(an_endless_head_is_cut_off)
 {
 	const char *key = new_key();
@@ -257,6 +366,11 @@ main(void)
 
 	tcase_add_loop_test(shared, a_bad_answer_has_its_code, 0, COUNT_OF(failures));
 	tcase_add_loop_test(shared, what_is_just_within_the_limits_succeeds, 0, COUNT_OF(near_misses));
+	tcase_add_loop_test(shared, a_broken_head_has_its_code, 0, COUNT_OF(broken_heads));
+	tcase_add_loop_test(shared, a_sound_head_is_read, 0, COUNT_OF(sound_heads));
+	tcase_add_test(shared, folded_lines_are_joined_by_a_blank);
+	tcase_add_test(shared, an_origin_that_closes_unasked_sees_each_post_once);
+	tcase_add_test(shared, an_origin_that_closes_unasked_sees_each_put_once);
 	tcase_add_test(shared, an_endless_head_is_cut_off);
 	tcase_add_loop_test(shared, a_failed_fetch_leaves_the_wire, 0, COUNT_OF(early_ends));
 	tcase_add_test(shared, a_dropped_answer_keeps_its_status);

@@ -142,6 +142,22 @@ START_TEST(a_bad_reload_changes_nothing)
 }
 END_TEST
 
+/* Without them everybody could come in, for it listens on all addresses. */
+START_TEST(a_reload_does_not_drop_needed_tokens)
+{
+	const char *line = text("auth-token-file = %s\n", file_with("tokens", "token\n"));
+	struct server *server = start_server("--listen", "0.0.0.0:0", "--config", file_with("exposed.conf", line));
+
+	expect_status(with_authorization("Bearer token"), 200);
+	file_with("exposed.conf", "log-level = debug\n");
+	server_signal(server, SIGHUP);
+	expect_that(server_await_line(server, "nothing reloaded"), "the reload was not refused");
+	expect_problem(get("/v1/info"), 401, NULL);
+	expect_status(with_authorization("Bearer token"), 200);
+	expect_that(server_count_lines(server, "reloaded tokens") == 0, "it was reloaded");
+}
+END_TEST
+
 START_TEST(sighup_is_survived)
 {
 	struct server *server = start_server("--workers", "2");
@@ -208,6 +224,30 @@ START_TEST(a_public_address_needs_tokens)
 	expect_that(!strstr(run->err, "listening on"), "it listens: %s", run->err);
 	start_server("--listen", "0.0.0.0:0", "--auth-token-file", file_with("tokens", "token\n"));
 	expect_status(with_authorization("Bearer token"), 200);
+}
+END_TEST
+
+static void
+expect_alive(struct client_wire *wire)
+{
+	wire_get(wire, "/livez");
+	expect_status(wire_receive(wire), 200);
+}
+
+START_TEST(connections_are_bounded)
+{
+	struct client_wire *wires[5];
+	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
+
+	start_server("--max-connections", "5");
+	for (size_t i = 0; i < COUNT_OF(wires); i++)
+		expect_alive(wires[i] = open_wire());
+	expect_that(client_sees_end(open_wire()), "the sixth connection was taken");
+	for (size_t i = 0; i < COUNT_OF(wires); i++)
+		expect_alive(wires[i]);
+	client_close(wires[0]);
+	while (get("/livez")->status != 200)
+		expect_that(mono_ms() < until, "the place of one that left stays taken");
 }
 END_TEST
 
@@ -535,11 +575,13 @@ add_doors(TCase *tcase)
 	tcase_add_test(tcase, tokens_are_asked_for);
 	tcase_add_test(tcase, a_reload_takes_new_tokens);
 	tcase_add_test(tcase, a_bad_reload_changes_nothing);
+	tcase_add_test(tcase, a_reload_does_not_drop_needed_tokens);
 	tcase_add_test(tcase, sighup_is_survived);
 	tcase_add_test(tcase, a_unix_socket_is_a_door);
 	tcase_add_test(tcase, a_unix_socket_alone);
 	tcase_add_test(tcase, two_addresses);
 	tcase_add_test(tcase, a_public_address_needs_tokens);
+	tcase_add_test(tcase, connections_are_bounded);
 	tcase_add_test(tcase, a_state_directory_has_one_server);
 	tcase_add_test(tcase, a_port_has_one_server);
 	tcase_add_test(tcase, a_unix_socket_has_one_server);

@@ -160,6 +160,47 @@ START_TEST(delete_races_the_wait)
 }
 END_TEST
 
+static struct client_reply *
+answer_of_race(struct client_wire *wire, bool deletes)
+{
+	struct client_reply *reply = wire_receive(wire);
+	int status = reply->status;
+
+	if (deletes)
+		expect_status(reply, 204);
+	else
+		expect_that(status == 200 || status == 409 || status == 404, "a cancel is answered %d %s", status,
+			reply->error ? reply->error : "");
+	return reply;
+}
+
+/* Each round sends the DELETE at another place among the cancels, of a job that is queued or on its way. */
+START_TEST(cancels_race_the_delete)
+{
+	struct client_wire *wires[6];
+
+	for (size_t j = 0; j < COUNT_OF(wires); j++)
+		wires[j] = open_wire();
+	for (size_t i = 0; i < rounds(200); i++) {
+		bool held = i / COUNT_OF(wires) % 2;
+		const char *key = new_key();
+		const char *id = id_of(held ? submit(url("/hold?k=%s", key), "") : submit_later(""));
+		size_t deleting = i % COUNT_OF(wires), won = 0;
+
+		if (held)
+			await_seen(key);
+		for (size_t j = 0; j < COUNT_OF(wires); j++)
+			wire_send(wires[j], "%s /v1/jobs/%s%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+				j == deleting ? "DELETE" : "POST", id, j == deleting ? "" : "/cancel");
+		for (size_t j = 0; j < COUNT_OF(wires); j++)
+			won += answer_of_race(wires[j], j == deleting)->status == 200;
+		expect_that(won <= 1, "%zu cancels won", won);
+		expect_problem(get("/v1/jobs/%s", id), 404, NULL);
+	}
+	expect_status(get("/readyz"), 200);
+}
+END_TEST
+
 START_TEST(delete_wakes_every_waiter)
 {
 	const char *id = id_of(submit(url("/hold"), ""));
@@ -286,6 +327,7 @@ main(void)
 	tcase_add_test(races, cancel_races_the_finish);
 	tcase_add_test(races, of_two_cancels_one_wins);
 	tcase_add_test(races, delete_races_the_wait);
+	tcase_add_test(races, cancels_race_the_delete);
 	tcase_add_test(own, above_max_waiters_a_wait_is_503);
 	tcase_add_test(own, the_end_wakes_waiters);
 	return rig_run(suite);

@@ -110,11 +110,14 @@ after_commit(struct http_request *request)
 	struct job_view view;
 
 	look(request, &view);
-	if (view.unkept)
+	if (view.unkept) {
 		front_refuse(request, 503, "not_kept", "the job could not be stored; try again later");
-	else if (state->wait_ms < 0 ||
-		wait_begin(state, 1, AWAIT_DONE_ONLY, state->wait_ms, false, answer_submitted) != 0)
-		answer_submitted(request);
+		return;
+	}
+	if (state->wait_ms >= 0 && wait_begin(state, 1, AWAIT_DONE_ONLY, state->wait_ms, false, answer_submitted) == 0)
+		return;
+	state->wait_ms = -1; /* none was asked for, or too many wait: no wait is in force */
+	answer_submitted(request);
 }
 
 static const struct {

@@ -166,18 +166,6 @@ on_read(char *buffer, size_t size, size_t count, void *context)
 	return left;
 }
 
-/* libcurl sends the request again, on a fresh connection, from the start of the body. */
-static int
-on_seek(void *context, curl_off_t offset, int origin)
-{
-	struct transfer *transfer = context;
-
-	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > transfer->job->spec->body_bytes)
-		return CURL_SEEKFUNC_CANTSEEK;
-	transfer->body_sent = (size_t)offset;
-	return CURL_SEEKFUNC_OK;
-}
-
 static bool
 status_expected(const struct job_expect *expect, int status)
 {
@@ -470,15 +458,15 @@ set_method(struct transfer *transfer)
 		} else {
 			curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
 			curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-			curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
-			curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
 		}
 	}
 	if (strcmp(method, body || empty ? "POST" : "GET") != 0)
 		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-	/* On a kept connection that the origin is just closing nobody could tell whether a POST was seen: it would fail,
-	 * since it may not be sent twice. */
-	if (!hop_method_idempotent(method))
+	/*
+	 * On a kept connection that the origin is just closing nobody could tell whether a POST was seen: it would fail,
+	 * since it may not be sent twice. Nor does libcurl repeat a request of which more than the first piece is sent.
+	 */
+	if (!hop_method_idempotent(method) || (body && spec->body_bytes > SMALL_BODY_BYTES))
 		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
 }
 
