@@ -112,6 +112,24 @@ start(struct program *program)
 
 /* ---- while it runs */
 
+/* Says which settings a reload cannot take over. */
+static void
+tell_what_waits(const struct config *running, const struct config *wanted)
+{
+	char now[512], then[512];
+
+	for (size_t i = 0; i < options_count(); i++) {
+		struct option_view option = options_view(i);
+
+		if (option.reloadable)
+			continue;
+		options_value_text(running, i, now, sizeof now);
+		options_value_text(wanted, i, then, sizeof then);
+		if (strcmp(now, then) != 0)
+			log_warn("%s stays %s until a restart; it is now set to %s", option.name, now, then);
+	}
+}
+
 static void
 reload(struct program *program)
 {
@@ -121,8 +139,10 @@ reload(struct program *program)
 	int error = options_load(program->argc, program->argv, environ, &checks, &config, &message);
 	if (error == 0) {
 		error = api_reload(program->api, &config, &message);
-		if (error == 0)
+		if (error == 0) {
 			log_configure((enum log_level)config.log_level, program->config.log_format != 0);
+			tell_what_waits(&program->config, &config);
+		}
 		config_release(&config);
 	}
 	if (error == 0) {

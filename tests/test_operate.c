@@ -142,6 +142,19 @@ START_TEST(a_bad_reload_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_reload_says_what_needs_a_restart)
+{
+	const char *path = file_with("waits.conf", "max-wait = 3s\negress-allow = 127.0.0.0/8\n");
+	struct server *server = start_server(SERVER_GUARDED, "--config", path);
+
+	file_with("waits.conf", "max-wait = 4s\negress-allow = 127.0.0.0/8\n");
+	server_signal(server, SIGHUP);
+	expect_that(server_await_line(server, "max-wait stays 3s until a restart"), "nothing is said of max-wait");
+	expect_that(server_await_line(server, "reloaded tokens"), "nothing was reloaded");
+	expect_that(server_count_lines(server, "until a restart") == 1, "more than max-wait is named");
+}
+END_TEST
+
 /* Without them everybody could come in, for it listens on all addresses. */
 START_TEST(a_reload_does_not_drop_needed_tokens)
 {
@@ -575,6 +588,7 @@ add_doors(TCase *tcase)
 	tcase_add_test(tcase, tokens_are_asked_for);
 	tcase_add_test(tcase, a_reload_takes_new_tokens);
 	tcase_add_test(tcase, a_bad_reload_changes_nothing);
+	tcase_add_test(tcase, a_reload_says_what_needs_a_restart);
 	tcase_add_test(tcase, a_reload_does_not_drop_needed_tokens);
 	tcase_add_test(tcase, sighup_is_survived);
 	tcase_add_test(tcase, a_unix_socket_is_a_door);

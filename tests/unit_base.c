@@ -619,7 +619,7 @@ START_TEST(lists)
 	ck_assert_ptr_null(list_pop_front(&a));
 	list_push_back(&a, &members[2].node);
 	list_push_back(&a, &members[3].node);
-	list_push_front(&a, &members[1].node);
+	list_insert_before(&members[2].node, &members[1].node);
 	list_insert_before(&members[3].node, &members[5].node);
 	ck_assert_int_eq(digits_of(&a), 1253);
 	list_remove(&members[5].node);

@@ -272,7 +272,7 @@ http_request_step(struct http_request *request, const char *method, const char *
 {
 	if (request->phase == PHASE_NEW) {
 		begin(request, method, version);
-		return request->replied || !request->out_of_memory;
+		return !request->out_of_memory;
 	}
 	if (count > 0) {
 		take_body(request, data, count);

@@ -21,7 +21,7 @@ struct wait_state {
 	struct http_request *request;
 	int64_t wait_ms; /* asked for, -1: none */
 	uint32_t since;
-	bool has_since, has_etag;
+	bool has_etag;
 	bool ours; /* of a cancel */
 	size_t count;
 	struct waiter waiters[];

@@ -45,12 +45,6 @@ list_push_back(struct list *list, struct list *node)
 }
 
 static inline void
-list_push_front(struct list *list, struct list *node)
-{
-	list_insert_before(list->next, node);
-}
-
-static inline void
 list_remove(struct list *node)
 {
 	node->prev->next = node->next;

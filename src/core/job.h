@@ -186,7 +186,6 @@ struct outcome {
 	struct response *response;
 	struct job_error error;
 	bool aborted; /* cancelled or shut down: there is no result */
-	bool sent;    /* a byte of the request may have reached the origin */
 };
 
 /* ---- the job */

@@ -135,7 +135,6 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 			"the connection was lost while the request was sent; %s is not sent twice", transfer->method);
 		return CURL_PREREQFUNC_ABORT;
 	}
-	transfer->outcome->sent = true;
 	transfer->phase = JOB_PHASE_send;
 	transfer->sent_us = 0;
 	transfer->body_sent = 0;
