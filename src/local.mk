@@ -1,7 +1,7 @@
 # The program, and a library of all but main for the unit tests.
-FP_LIBS = $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) \
+FP_LIBS = $(SQLITE_LIBS) $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) \
 	$(LIBEV_LIBS) $(ZLIB_LIBS) $(BROTLI_LIBS) $(ZSTD_LIBS)
-FP_LIB_CFLAGS = $(MHD_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CARES_CFLAGS) $(CRYPTO_CFLAGS) $(IDN_CFLAGS) \
+FP_LIB_CFLAGS = $(SQLITE_CFLAGS) $(MHD_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CARES_CFLAGS) $(CRYPTO_CFLAGS) $(IDN_CFLAGS) \
 	$(CONFUSE_CFLAGS) $(LIBEV_CFLAGS) $(ZLIB_CFLAGS) $(BROTLI_CFLAGS) $(ZSTD_CFLAGS)
 
 noinst_LIBRARIES += src/libfetchpool.a
@@ -14,6 +14,7 @@ src_libfetchpool_a_SOURCES = \
 	src/api/codec.c \
 	src/api/codec.h \
 	src/api/codec_headers.c \
+	src/api/codec_idempotency.c \
 	src/api/codec_job.c \
 	src/api/codec_private.h \
 	src/api/codec_retry.c \
@@ -81,6 +82,8 @@ src_libfetchpool_a_SOURCES = \
 	src/base/options_private.h \
 	src/base/options_table.c \
 	src/base/options_values.c \
+	src/base/sha256.c \
+	src/base/sha256.h \
 	src/base/state_dir.c \
 	src/base/state_dir.h \
 	src/base/text.c \
@@ -128,11 +131,20 @@ src_libfetchpool_a_SOURCES = \
 	src/ledger/ledger.c \
 	src/ledger/ledger.h \
 	src/ledger/memory.c \
+	src/ledger/sqlite.c \
+	src/ledger/sqlite_bodies.c \
+	src/ledger/sqlite_entries.c \
+	src/ledger/sqlite_private.h \
+	src/ledger/sqlite_read.c \
+	src/ledger/sqlite_rows.c \
+	src/ledger/sqlite_schema.c \
+	src/ledger/sqlite_writer.c \
 	src/service/cancel.c \
 	src/service/changes.c \
 	src/service/housekeeper.c \
 	src/service/look.c \
 	src/service/private.h \
+	src/service/recover.c \
 	src/service/run.c \
 	src/service/service.c \
 	src/service/service.h \

@@ -93,12 +93,15 @@ start(struct program *program)
 	char *message = NULL;
 	const char *what = "the service";
 
+	/* The door opens before the jobs of the last run are taken up, so that /livez and /readyz tell of it. */
 	int error = service_new(&program->config, &program->service, &message);
-	if (error == 0)
-		error = service_start(program->service);
 	if (error == 0) {
 		what = "the front door";
 		error = api_start(&program->config, program->service, &program->api, &message);
+	}
+	if (error == 0) {
+		what = "the service";
+		error = service_start(program->service, &message);
 	}
 	if (error != 0) {
 		if (message != NULL)
@@ -256,6 +259,8 @@ main(int argc, char **argv)
 		printf("fetchpool %s\n", FETCHPOOL_VERSION);
 	else if (api_check(&program.config, &message) != 0)
 		status = refuse(message);
+	else if (program.config.check_store)
+		status = service_check_store(&program.config);
 	else if (!program.config.check_config)
 		status = run(&program);
 	config_release(&program.config);

@@ -8,6 +8,7 @@ unit_programs = \
 	tests/unit_resolver \
 	tests/unit_core \
 	tests/unit_ledger \
+	tests/unit_state_dir \
 	tests/unit_codec \
 	tests/unit_front \
 	tests/unit_fetch
@@ -18,6 +19,9 @@ TESTS += $(unit_programs)
 unit_cppflags = $(AM_CPPFLAGS)
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
 unit_ldadd = src/libfetchpool.a $(FP_LIBS) $(CHECK_LIBS)
+
+# Opens stores, writes to them, and awaits what comes back.
+store_sources = tests/store.c tests/store.h
 
 tests_unit_base_SOURCES = tests/unit_base.c
 tests_unit_base_CPPFLAGS = $(unit_cppflags)
@@ -54,10 +58,15 @@ tests_unit_core_CPPFLAGS = $(unit_cppflags)
 tests_unit_core_CFLAGS = $(unit_cflags)
 tests_unit_core_LDADD = $(unit_ldadd)
 
-tests_unit_ledger_SOURCES = tests/unit_ledger.c
+tests_unit_ledger_SOURCES = tests/unit_ledger.c $(store_sources)
 tests_unit_ledger_CPPFLAGS = $(unit_cppflags)
 tests_unit_ledger_CFLAGS = $(unit_cflags)
 tests_unit_ledger_LDADD = $(unit_ldadd)
+
+tests_unit_state_dir_SOURCES = tests/unit_state_dir.c
+tests_unit_state_dir_CPPFLAGS = $(unit_cppflags)
+tests_unit_state_dir_CFLAGS = $(unit_cflags)
+tests_unit_state_dir_LDADD = $(unit_ldadd)
 
 tests_unit_codec_SOURCES = tests/unit_codec.c
 tests_unit_codec_CPPFLAGS = $(unit_cppflags)

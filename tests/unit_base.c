@@ -15,6 +15,7 @@
 #include "base/heap.h"
 #include "base/id.h"
 #include "base/list.h"
+#include "base/sha256.h"
 #include "base/text.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -415,6 +416,80 @@ START_TEST(hex)
 }
 END_TEST
 
+/* ---- SHA-256 */
+
+/* The vectors of FIPS 180-4 (as NIST gives them): a text, so many times. */
+static const struct {
+	const char *text;
+	int times;
+	const char *digest;
+} digests[] = {
+	{"", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+	{"abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+	{"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
+		"248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+	{"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+		1, "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
+	{"aaaaaaaaaaaaaaaaaaaa", 50000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"},
+};
+
+static void
+check_digest(struct sha256 *hash, const char *wanted)
+{
+	uint8_t digest[SHA256_BYTES];
+	char text[2 * SHA256_BYTES + 1];
+
+	ck_assert_int_eq(sha256_final(hash, digest), 0);
+	ck_assert_ptr_null(hash->context);
+	hex_encode(digest, sizeof digest, text);
+	ck_assert_str_eq(text, wanted);
+}
+
+START_TEST(sha256_vectors)
+{
+	struct sha256 hash;
+
+	ck_assert_int_eq(sha256_init(&hash), 0);
+	for (int i = 0; i < digests[_i].times; i++)
+		sha256_update(&hash, digests[_i].text, strlen(digests[_i].text));
+	check_digest(&hash, digests[_i].digest);
+}
+END_TEST
+
+/* Wherever the bytes are cut, and with empty pieces between. */
+START_TEST(sha256_pieces)
+{
+	const char *text = digests[3].text;
+
+	for (size_t cut = 0; cut <= strlen(text); cut++) {
+		struct sha256 hash;
+
+		ck_assert_int_eq(sha256_init(&hash), 0);
+		sha256_update(&hash, text, cut);
+		sha256_update(&hash, NULL, 0);
+		sha256_update(&hash, text + cut, strlen(text) - cut);
+		check_digest(&hash, digests[3].digest);
+	}
+}
+END_TEST
+
+START_TEST(sha256_abandoned)
+{
+	struct sha256 none = {0}, hash, other;
+
+	sha256_abandon(&none);
+	ck_assert_int_eq(sha256_init(&hash), 0);
+	ck_assert_int_eq(sha256_init(&other), 0);
+	sha256_update(&hash, "ab", 2);
+	sha256_update(&other, "abc", 3);
+	sha256_abandon(&hash);
+	sha256_abandon(&hash);
+	ck_assert_ptr_null(hash.context);
+	check_digest(&other, digests[1].digest);
+	sha256_abandon(&other); /* it is over already */
+}
+END_TEST
+
 /* ---- ids */
 
 START_TEST(ids_grow)
@@ -495,6 +570,69 @@ START_TEST(ids_of_threads)
 	qsort(all, (size_t)ID_THREADS * IDS_A_THREAD, sizeof *all, compare_ids);
 	for (int k = 1; k < ID_THREADS * IDS_A_THREAD; k++)
 		ck_assert_int_ne(id_compare(&all[k], &all[k - 1]), 0);
+}
+END_TEST
+
+/* An id is its two halves and the version; the first half alone has the order. */
+START_TEST(ids_in_halves)
+{
+	struct id last = id_new(), id;
+
+	ck_assert_int_eq(id_parse("019aa0c4-6d0e-7c61-9d3a-2f6f3b9c1f00", &id), 0);
+	ck_assert_uint_eq(id_stamp(&id), UINT64_C(0x19aa0c46d0ec61));
+	ck_assert_uint_eq(id_tail(&id), UINT64_C(0x9d3a2f6f3b9c1f00));
+	for (int i = 0; i < 20000; i++) {
+		id = id_new();
+		struct id made = id_make(id_stamp(&id), id_tail(&id));
+
+		ck_assert_int_eq(id_compare(&made, &id), 0);
+		ck_assert_uint_gt(id_stamp(&id), id_stamp(&last));
+		last = id;
+	}
+}
+END_TEST
+
+static const struct {
+	uint64_t stamp, tail;
+	const char *text;
+} halves[] = {
+	{0, 0, "00000000-0000-7000-0000-000000000000"},
+	{1, 1, "00000000-0000-7001-0000-000000000001"},
+	{0xfff, UINT64_C(1) << 63, "00000000-0000-7fff-8000-000000000000"},
+	{0x1000, UINT64_C(0xffff) << 48, "00000000-0001-7000-ffff-000000000000"},
+	{(UINT64_C(1) << 60) - 1, UINT64_MAX, "ffffffff-ffff-7fff-ffff-ffffffffffff"},
+};
+
+START_TEST(ids_out_of_halves)
+{
+	struct id id = id_make(halves[_i].stamp, halves[_i].tail);
+	char text[ID_TEXT_BYTES];
+
+	id_format(&id, text);
+	ck_assert_str_eq(text, halves[_i].text);
+	ck_assert_uint_eq(id_stamp(&id), halves[_i].stamp);
+	ck_assert_uint_eq(id_tail(&id), halves[_i].tail);
+}
+END_TEST
+
+/* Last of its kind, as it takes the ids of this process far ahead of the clock. */
+START_TEST(ids_continue)
+{
+	struct id id = id_new();
+	uint64_t ahead = (id_stamp(&id) >> 12) + 3600000;
+
+	id_continue_after(0); /* the past changes nothing */
+	id_continue_after(id_stamp(&id) - 1);
+	struct id next = id_new();
+	ck_assert_uint_gt(id_stamp(&next), id_stamp(&id));
+	ck_assert_uint_lt(id_stamp(&next) >> 12, ahead);
+	id_continue_after(ahead << 12 | 5);
+	next = id_new();
+	ck_assert_uint_eq(id_stamp(&next), ahead << 12 | 6);
+	id_continue_after(ahead << 12 | 0xfff); /* a full counter carries into the time */
+	next = id_new();
+	ck_assert_uint_eq(id_stamp(&next), (ahead + 1) << 12);
+	ck_assert_int_eq(next.bytes[6] >> 4, 7);
 }
 END_TEST
 
@@ -745,6 +883,17 @@ text_tests(void)
 }
 
 static TCase *
+sha256_tests(void)
+{
+	TCase *tests = tcase_create("sha256");
+
+	tcase_add_loop_test(tests, sha256_vectors, 0, COUNT(digests));
+	tcase_add_test(tests, sha256_pieces);
+	tcase_add_test(tests, sha256_abandoned);
+	return tests;
+}
+
+static TCase *
 id_tests(void)
 {
 	TCase *tests = tcase_create("id");
@@ -752,6 +901,9 @@ id_tests(void)
 	tcase_add_test(tests, ids_grow);
 	tcase_add_test(tests, id_text);
 	tcase_add_test(tests, ids_of_threads);
+	tcase_add_test(tests, ids_in_halves);
+	tcase_add_loop_test(tests, ids_out_of_halves, 0, COUNT(halves));
+	tcase_add_test(tests, ids_continue);
 	return tests;
 }
 
@@ -772,7 +924,7 @@ container_tests(void)
 int
 main(void)
 {
-	TCase *(*const groups[])(void) = {clock_tests, text_tests, id_tests, container_tests};
+	TCase *(*const groups[])(void) = {clock_tests, text_tests, sha256_tests, id_tests, container_tests};
 	Suite *suite = suite_create("base");
 
 	for (int i = 0; i < COUNT(groups); i++) {

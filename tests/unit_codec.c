@@ -17,6 +17,7 @@
 #include "api/problem.h"
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/text.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -99,8 +100,10 @@ START_TEST(reads_the_defaults)
 	ck_assert_int_eq(spec->delay_ms, 0);
 	ck_assert_int_eq(spec->run_at_wall_ms, 0);
 	ck_assert_int_eq(spec->ttl_ms, 0);
+	ck_assert(!spec->retry_unsafe);
 	ck_assert_uint_eq(spec->tag_count, 0);
 	ck_assert_ptr_null(spec->meta);
+	ck_assert_ptr_null(spec->idempotency_key);
 	job_spec_free(spec);
 }
 END_TEST
@@ -119,6 +122,7 @@ START_TEST(takes_nulls_as_left_out)
 	ck_assert(!spec->has_body);
 	ck_assert_int_eq(spec->timeout_ms, 60000);
 	ck_assert_int_eq(spec->max_redirects, 10);
+	ck_assert_ptr_null(spec->idempotency_key);
 	job_spec_free(spec);
 	spec = spec_with(
 		"\"retry\":{\"max_attempts\":null,\"backoff\":null,\"on_status\":null,\"unsafe\":null},"
@@ -202,6 +206,9 @@ START_TEST(reads_methods_and_flags)
 	}
 	struct job_spec *spec = spec_with("\"decompress\":false");
 	ck_assert(!spec->decompress);
+	job_spec_free(spec);
+	spec = spec_with("\"retry\":{\"unsafe\":true}");
+	ck_assert(spec->retry_unsafe);
 	job_spec_free(spec);
 }
 END_TEST
@@ -387,6 +394,8 @@ static const struct {
 	{"\"tags\":[\"", "x", "", "\"]", 255, 256, "/tags/0"},
 	{"\"tags\":[\"", "\\u00e9", "", "\"]", 127, 128, "/tags/0"}, /* bytes, not characters */
 	{"\"tags\":[", "\"a\"", ",", "]", 16, 17, "/tags"},
+	{"\"idempotency_key\":\"", "x", "", "\"", 255, 256, "/idempotency_key"},
+	{"\"idempotency_key\":\"", "\\u00e9", "", "\"", 127, 128, "/idempotency_key"},
 	{"\"headers\":{\"x\":[", "\"\"", ",", "]}", 256, 257, "/headers/x/256"},
 	{"\"headers\":{\"x\":\"", "y", "", "\"}", 65535, 65536, "/headers/x"},
 	{"\"expect\":{\"status\":[", "200", ",", "]}", 100, 101, "/expect/status"},
@@ -624,6 +633,11 @@ static const struct {
 	{"{" URL "\"tags\":[\"a\\u0085\"]}", "invalid", "/tags/0"},
 	{"{" URL "\"idempotency_key\":\"\"}", "invalid", "/idempotency_key"},
 	{"{" URL "\"idempotency_key\":7}", "invalid", "/idempotency_key"},
+	{"{" URL "\"idempotency_key\":[\"k\"]}", "invalid", "/idempotency_key"},
+	{"{" URL "\"idempotency_key\":\"a\\nb\"}", "invalid", "/idempotency_key"},
+	{"{" URL "\"idempotency_key\":\"a\\tb\"}", "invalid", "/idempotency_key"},
+	{"{" URL "\"idempotency_key\":\"a\\u007f\"}", "invalid", "/idempotency_key"},
+	{"{" URL "\"idempotency_key\":\"a\\u009f\"}", "invalid", "/idempotency_key"},
 };
 
 START_TEST(refuses_wrong_values)
@@ -639,7 +653,7 @@ END_TEST
 START_TEST(takes_retry_of_one_attempt)
 {
 	job_spec_free(spec_with("\"retry\":{\"max_attempts\":1,\"backoff\":\"1s\",\"factor\":2,\"max_backoff\":\"5m\","
-				"\"jitter\":false,\"on_status\":[408,503],\"unsafe\":false}"));
+				"\"jitter\":false,\"on_status\":[408,503],\"unsafe\":true}"));
 	job_spec_free(spec_with("\"retry\":{}"));
 }
 END_TEST
@@ -652,8 +666,7 @@ START_TEST(refuses_what_is_not_built)
 		const char *pointer;
 	} table[] = {
 		{"{" URL "\"retry\":{\"max_attempts\":2}}", "/retry"},
-		{"{" URL "\"retry\":{\"unsafe\":true}}", "/retry"},
-		{"{" URL "\"idempotency_key\":\"k\"}", "/idempotency_key"},
+		{"{" URL "\"retry\":{\"unsafe\":true,\"max_attempts\":100}}", "/retry"},
 	};
 
 	for (int i = 0; i < COUNT(table); i++) {
@@ -663,6 +676,292 @@ START_TEST(refuses_what_is_not_built)
 	static const char worse[] = "{\"retry\":{\"max_attempts\":2}}";
 	struct problem problem = problem_of(worse, strlen(worse));
 	check_problem(worse, &problem, 400, "invalid", "/url");
+}
+END_TEST
+
+/* ---- the idempotency key */
+
+#define KEY(text) "\"idempotency_key\":\"" text "\""
+#define NO_KEY "\"meta\":null"
+#define TEN(x) x x x x x x x x x x
+#define BYTES_255(x) TEN(TEN(x) TEN(x)) TEN(x x x x x) x x x x x
+#define DIFFER "/idempotency_key"
+
+static const struct {
+	const char *header, *members;
+	const char *key;     /* NULL: none, or a problem */
+	const char *problem; /* "": without a pointer */
+} keys[] = {
+	/* from the JSON, from the header, from both */
+	{NULL, NO_KEY, NULL, NULL},
+	{NULL, KEY("a b"), "a b", NULL},
+	{NULL, KEY(" \\\"a\\\" "), " \"a\" ", NULL}, /* as it is */
+	{NULL, KEY("\\u00e9"), "\xc3\xa9", NULL},
+	{"a", NO_KEY, "a", NULL},
+	{"a", KEY("a"), "a", NULL},
+	{"\"a\"", KEY("a"), "a", NULL},
+	{"a", KEY("b"), NULL, DIFFER},
+	{"a", KEY("A"), NULL, DIFFER},
+	{"a", KEY("\\\"a\\\""), NULL, DIFFER},
+	{"\" a\"", KEY("a"), NULL, DIFFER},
+	{"", KEY("a"), NULL, ""},
+	/* bare values */
+	{" \t a b\t ", NO_KEY, "a b", NULL},
+	{"a\"", NO_KEY, "a\"", NULL},
+	{"a\\b", NO_KEY, "a\\b", NULL},
+	{"'a'", NO_KEY, "'a'", NULL},
+	{"a;b=1, c", NO_KEY, "a;b=1, c", NULL},
+	{"\xc3\xa9", NO_KEY, "\xc3\xa9", NULL},
+	{"\xe9", NO_KEY, "\xe9", NULL},
+	{"", NO_KEY, NULL, ""},
+	{" \t ", NO_KEY, NULL, ""},
+	{"a\tb", NO_KEY, NULL, ""},
+	{"a\001", NO_KEY, NULL, ""},
+	{"a\x7f", NO_KEY, NULL, ""},
+	{"a\xc2\x85", NO_KEY, NULL, ""},
+	/* strings of structured fields */
+	{" \"8e03978e-40d5-43dd-bc93-6894a57f9324\" ", NO_KEY, "8e03978e-40d5-43dd-bc93-6894a57f9324", NULL},
+	{"\" a \"", NO_KEY, " a ", NULL},
+	{"\"a\\\"b\\\\c\"", NO_KEY, "a\"b\\c", NULL},
+	{"\"\\\\\"", NO_KEY, "\\", NULL},
+	{"\"~ !\"", NO_KEY, "~ !", NULL},
+	{"\"\"", NO_KEY, NULL, ""},
+	{"\"", NO_KEY, NULL, ""},
+	{"\"a", NO_KEY, NULL, ""},
+	{"\"a\\", NO_KEY, NULL, ""},
+	{"\"a\\\"", NO_KEY, NULL, ""},
+	{"\"a\\b\"", NO_KEY, NULL, ""},
+	{"\"a\"b", NO_KEY, NULL, ""},
+	{"\"a\" \"b\"", NO_KEY, NULL, ""},
+	{"\"a\", \"b\"", NO_KEY, NULL, ""},
+	{"\"a\";p=1", NO_KEY, NULL, ""},
+	{"\"a\tb\"", NO_KEY, NULL, ""},
+	{"\"a\x7f\"", NO_KEY, NULL, ""},
+	{"\"\xc3\xa9\"", NO_KEY, NULL, ""},
+	/* the length is that of the key */
+	{BYTES_255("x"), NO_KEY, BYTES_255("x"), NULL},
+	{" " BYTES_255("x") " ", NO_KEY, BYTES_255("x"), NULL},
+	{"\"" BYTES_255("\\\"") "\"", NO_KEY, BYTES_255("\""), NULL},
+	{"x" BYTES_255("x"), NO_KEY, NULL, ""},
+	{"\"x" BYTES_255("x") "\"", NO_KEY, NULL, ""},
+};
+
+START_TEST(settles_keys)
+{
+	struct problem problem = {0};
+	struct job_spec *spec = spec_with(keys[_i].members);
+	char *given = spec->idempotency_key;
+	static const uint8_t zeroes[sizeof spec->fingerprint];
+	int rc = codec_set_idempotency_key(spec, keys[_i].header, &problem);
+
+	if (keys[_i].problem != NULL) {
+		ck_assert_msg(rc == -1, "%s was taken as %s", keys[_i].header, spec->idempotency_key);
+		check_problem(
+			keys[_i].header, &problem, 400, "invalid", *keys[_i].problem != '\0' ? keys[_i].problem : NULL);
+		ck_assert_ptr_eq(spec->idempotency_key, given);
+	} else {
+		ck_assert_msg(rc == 0, "%s: %s", keys[_i].header, problem.detail);
+		ck_assert_msg((keys[_i].key == NULL) == (spec->idempotency_key == NULL), "%s", keys[_i].header);
+		if (keys[_i].key != NULL)
+			ck_assert_str_eq(spec->idempotency_key, keys[_i].key);
+	}
+	bool printed = memcmp(spec->fingerprint, zeroes, sizeof zeroes) != 0;
+	ck_assert_msg(printed == (keys[_i].key != NULL), "%s", keys[_i].header);
+	job_spec_free(spec);
+}
+END_TEST
+
+/* The fingerprint of a request, in hexadecimal. */
+static void
+fingerprint_of(const char *members, const char *key, char ret[65])
+{
+	struct problem problem = {0};
+	struct job_spec *spec = spec_with(members);
+
+	ck_assert_int_eq(codec_set_idempotency_key(spec, key, &problem), 0);
+	hex_encode(spec->fingerprint, sizeof spec->fingerprint, ret);
+	job_spec_free(spec);
+}
+
+/* Pairs that mean the same. */
+static const struct {
+	const char *a, *b;
+} equals[] = {
+	{NO_KEY, NO_KEY},
+	{"\"headers\":{},\"tags\":[],\"expect\":{},\"retry\":{},\"body\":null,\"auth\":null", NO_KEY},
+	{"\"method\":\"GET\",\"timeout\":60,\"connect_timeout\":10,\"idle_timeout\":30", NO_KEY},
+	{"\"max_redirects\":10,\"decompress\":true,\"priority\":0,\"delay\":0", NO_KEY},
+	{"\"retry\":{\"max_attempts\":1,\"unsafe\":false}", NO_KEY},
+	{"\"retry\":{\"backoff\":2,\"jitter\":false,\"on_status\":[503]}", NO_KEY}, /* of no effect without a retry */
+	{"\"timeout\":\"1m\"", "\"timeout\":\"60000ms\""},
+	{"\"delay\":90", "\"delay\":\"1.5m\""},
+	{"\"ttl\":\"24h\"", "\"ttl\":8.64e4"},
+	{"\"run_at\":\"2026-01-31T12:00:00Z\"", "\"run_at\":\"2026-01-31T13:00:00.000+01:00\""},
+	{"\"priority\":5,\"timeout\":2", "\"timeout\":2,\"priority\":5"},
+	{"\"headers\":{\"A\":\"1\",\"b\":\"2\"}", "\"headers\":{\"B\":[\"2\"],\"a\":\"1\"}"},
+	{"\"headers\":{\"a\":[\"1\",\"2\"],\"b\":\"\"}", "\"headers\":{\"A\":\"1\",\"b\":\"\",\"a\":[\"2\"]}"},
+	{"\"headers\":{\"a\":\" 1\\t\",\"b\":[],\"c\":null}", "\"headers\":{\"a\":\"1\"}"},
+	{"\"body\":\"hi\"", "\"body_base64\":\"aGk=\""},
+	{"\"body\":\"\"", "\"body_base64\":\"\""},
+	{"\"body\":\"\\u00e9\\/\"", "\"body\":\"\xc3\xa9/\""},
+	{"\"json\":{\"a\":1,\"b\":{\"c\":[1],\"d\":2}}", "\"json\": { \"b\": {\"d\":2,\"c\":[1]}, \"\\u0061\":1 }"},
+	{"\"json\":[0.1,1e2,5e-324]", "\"json\":[1e-1,100.0,4.9e-324]"},
+	{"\"meta\":{\"z\":1,\"a\":[{\"y\":1,\"b\":2}]}", "\"meta\":{\"a\":[{\"b\":2,\"y\":1}],\"z\":1}"},
+	{"\"tags\":[\"a\",\"b\",\"a\"]", "\"tags\":[\"a\",\"b\"]"},
+	{"\"auth\":{\"basic\":{\"user\":\"a\",\"password\":\"b\"}}",
+		"\"auth\":{\"basic\":{\"password\":\"b\",\"user\":\"a\"},\"bearer\":null}"},
+	{"\"expect\":{\"status\":[\"2xx\",304],\"content_type\":\"text/html\"}",
+		"\"expect\":{\"content_type\":\"Text/HTML\",\"status\":[\"2xx\",304],\"sha256\":null}"},
+};
+
+START_TEST(equal_requests_have_one_fingerprint)
+{
+	char a[65], b[65];
+
+	fingerprint_of(equals[_i].a, "key", a);
+	fingerprint_of(equals[_i].b, "another key", b);
+	ck_assert_msg(strcmp(a, b) == 0, "%s and %s differ", equals[_i].a, equals[_i].b);
+}
+END_TEST
+
+/* Each of these is another request than any other. */
+static const char *const different[] = {
+	NO_KEY,
+	"\"method\":\"POST\"",
+	"\"method\":\"PUT\"",
+	"\"timeout\":7",
+	"\"connect_timeout\":7",
+	"\"first_byte_timeout\":7",
+	"\"idle_timeout\":7",
+	"\"queue_timeout\":7",
+	"\"deadline\":7",
+	"\"delay\":7",
+	"\"delay\":7.001",
+	"\"ttl\":7",
+	"\"ttl\":\"24h\"",
+	"\"run_at\":\"1970-01-01T00:00:07Z\"",
+	"\"run_at\":\"1960-01-01T00:00:00Z\"",
+	"\"retry\":{\"unsafe\":true}",
+	"\"max_redirects\":7",
+	"\"max_redirects\":0",
+	"\"max_body_bytes\":7",
+	"\"max_body_bytes\":0",
+	"\"decompress\":false",
+	"\"priority\":7",
+	"\"priority\":-7",
+	/* headers, and what looks like them */
+	"\"headers\":{\"a\":\"1\"}",
+	"\"headers\":{\"a\":\"2\"}",
+	"\"headers\":{\"a\":\"\"}",
+	"\"headers\":{\"b\":\"1\"}",
+	"\"headers\":{\"a\":[\"1\",\"2\"]}",
+	"\"headers\":{\"a\":[\"2\",\"1\"]}",
+	"\"headers\":{\"a\":[\"1\",\"1\"]}",
+	"\"headers\":{\"a\":\"12\"}",
+	"\"headers\":{\"a1\":\"2\"}",
+	"\"headers\":{\"a\":\"1\",\"b\":\"2\"}",
+	"\"headers\":{\"a\":\"2\",\"b\":\"1\"}",
+	"\"headers\":{\"a\":\"A\"}",
+	"\"headers\":{\"a\":\"a\"}",
+	"\"headers\":{\"accept\":\"*/*\"}",
+	"\"headers\":{\"authorization\":\"Bearer a\"}",
+	/* auth */
+	"\"auth\":{\"bearer\":\"a\"}",
+	"\"auth\":{\"bearer\":\"A\"}",
+	"\"auth\":{\"basic\":{\"user\":\"a\",\"password\":\"\"}}",
+	"\"auth\":{\"basic\":{\"user\":\"\",\"password\":\"a\"}}",
+	/* bodies */
+	"\"body\":\"\"",
+	"\"body\":\"a\"",
+	"\"body\":\"1\"",
+	"\"body\":\"{\\\"a\\\":1}\"",
+	"\"json\":null",
+	"\"json\":1",
+	"\"json\":1.0",
+	"\"json\":\"1\"",
+	"\"json\":{\"a\":1}",
+	"\"json\":{\"a\":2}",
+	"\"json\":{\"a\":null}",
+	"\"json\":[1,2]",
+	"\"json\":[2,1]",
+	"\"json\":0.30000000000000004",
+	"\"json\":0.3",
+	/* meta, tags, expect */
+	"\"meta\":1",
+	"\"meta\":{\"a\":1}",
+	"\"meta\":[1,2]",
+	"\"meta\":[2,1]",
+	"\"tags\":[\"a\",\"b\"]",
+	"\"tags\":[\"b\",\"a\"]",
+	"\"tags\":[\"ab\"]",
+	"\"tags\":[\"a\"]",
+	"\"tags\":[\"A\"]",
+	"\"expect\":{\"status\":[200]}",
+	"\"expect\":{\"status\":[\"2xx\"]}",
+	"\"expect\":{\"status\":[200,299]}",
+	"\"expect\":{\"status\":[\"2xx\",200,299]}",
+	"\"expect\":{\"content_type\":\"text/html\"}",
+	"\"expect\":{\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"}",
+	"\"expect\":{\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ae\"}",
+};
+
+START_TEST(different_requests_have_different_fingerprints)
+{
+	char prints[COUNT(different)][65];
+
+	for (int i = 0; i < COUNT(different); i++) {
+		fingerprint_of(different[i], "key", prints[i]);
+		for (int k = 0; k < i; k++)
+			ck_assert_msg(
+				strcmp(prints[i], prints[k]) != 0, "%s and %s are equal", different[i], different[k]);
+	}
+}
+END_TEST
+
+START_TEST(the_url_is_in_the_fingerprint)
+{
+	static const char json[] = "{\"url\":\"http://b.example/\"," KEY("key") "}";
+	struct problem problem = {0};
+	char a[65], b[65];
+
+	struct job_spec *spec = read_spec(json, strlen(json), &problem);
+	ck_assert_ptr_nonnull(spec);
+	ck_assert_int_eq(codec_set_idempotency_key(spec, NULL, &problem), 0);
+	hex_encode(spec->fingerprint, sizeof spec->fingerprint, b);
+	job_spec_free(spec);
+	fingerprint_of(KEY("key"), NULL, a);
+	ck_assert_str_ne(a, b);
+	fingerprint_of(NO_KEY, "key", b);
+	ck_assert_str_eq(a, b);
+}
+END_TEST
+
+/* Computed apart from the code. A store keeps fingerprints, so another version has to come to the same. */
+START_TEST(fingerprints_stay)
+{
+	static const struct {
+		const char *members, *wanted;
+	} table[] = {
+		{NO_KEY, "01c907727f991255ad5d1502077f809c22e2a8c6fd3683ea448d802937b3322b"},
+		{"\"delay\":2.5,\"body_base64\":\"AP8=\"",
+			"59614e5842e0e0176ac8e4398bfb686ca6ea13b7efab81ea5ce428d8c63b23f1"},
+		{"\"method\":\"POST\",\"auth\":{\"bearer\":\"t\"},\"timeout\":1.5,\"connect_timeout\":1,"
+		 "\"first_byte_timeout\":2,\"idle_timeout\":3,\"queue_timeout\":4,\"deadline\":5,"
+		 "\"retry\":{\"unsafe\":true},\"max_redirects\":0,\"max_body_bytes\":0,\"decompress\":false,"
+		 "\"priority\":-7,\"run_at\":\"2026-01-31T13:00:00.25+01:00\",\"ttl\":\"1h\","
+		 "\"expect\":{\"status\":[\"2xx\",304],\"content_type\":\"text/html\",\"sha256\":"
+		 "\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"},\"tags\":[\"b\",\"a\"],"
+		 "\"headers\":{\"X-List\":[\"2\",\"1\"],\"Accept\":\"*/*\"},"
+		 "\"json\":{\"b\":[1,2.5],\"a\":\"\\u00e9\"},\"meta\":{\"z\":0.1,\"m\":null}",
+			"568f1cf38b7cf889e5d57ec123ea628ae4570e66f0fe081182adc2c3b4f574c6"},
+	};
+
+	for (int i = 0; i < COUNT(table); i++) {
+		char print[65];
+
+		fingerprint_of(table[i].members, "key", print);
+		ck_assert_msg(strcmp(print, table[i].wanted) == 0, "%s: %s", table[i].members, print);
+	}
 }
 END_TEST
 
@@ -1184,6 +1483,19 @@ spec_tests(void)
 }
 
 static TCase *
+key_tests(void)
+{
+	TCase *tests = tcase_create("keys");
+
+	tcase_add_loop_test(tests, settles_keys, 0, COUNT(keys));
+	tcase_add_loop_test(tests, equal_requests_have_one_fingerprint, 0, COUNT(equals));
+	tcase_add_test(tests, different_requests_have_different_fingerprints);
+	tcase_add_test(tests, the_url_is_in_the_fingerprint);
+	tcase_add_test(tests, fingerprints_stay);
+	return tests;
+}
+
+static TCase *
 json_tests(void)
 {
 	TCase *tests = tcase_create("json");
@@ -1224,7 +1536,7 @@ output_tests(void)
 int
 main(void)
 {
-	TCase *(*const groups[])(void) = {spec_tests, json_tests, request_tests, output_tests};
+	TCase *(*const groups[])(void) = {spec_tests, key_tests, json_tests, request_tests, output_tests};
 	Suite *suite = suite_create("codec");
 	SRunner *runner = srunner_create(suite);
 

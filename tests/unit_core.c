@@ -1112,7 +1112,7 @@ START_TEST(wakes_when_enough_are_done)
 	awaits_init(&awaits, 10);
 	new_jobs(jobs);
 	watch_init(&watch, jobs, modes[_i].count, modes[_i].needed, AWAIT_DONE_ONLY, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await, false), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await), 0);
 	ck_assert_uint_eq(awaits.count, 1);
 	for (size_t i = 0; i < modes[_i].count; i++) {
 		change(&awaits, jobs[i], JOB_running); /* not an end */
@@ -1145,12 +1145,12 @@ START_TEST(does_not_wait_for_the_past)
 	jobs[2]->unkept = true; /* never was a job: it ends a wait, too */
 	for (size_t needed = 1; needed <= 3; needed++) {
 		watch_init(&watch, jobs, WATCHED, needed, AWAIT_DONE_ONLY, 1000);
-		ck_assert_int_eq(await_begin_locked(&awaits, &watch.await, false), 1);
+		ck_assert_int_eq(await_begin_locked(&awaits, &watch.await), 1);
 		ck_assert_int_eq(watch.await.end, AWAIT_WOKEN);
 	}
 	ck_assert_uint_eq(awaits.count, 0);
 	watch_init(&watch, jobs, WATCHED, 4, AWAIT_DONE_ONLY, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await, false), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await), 0);
 	change(&awaits, jobs[3], JOB_failed);
 	ck_assert_int_eq(watch.woken, 1); /* the three that were there count */
 	drop_jobs(jobs);
@@ -1167,9 +1167,9 @@ START_TEST(wakes_at_newer_versions)
 	new_jobs(jobs);
 	jobs[0]->version = 1;
 	watch_init(&watch, jobs, 1, 1, 0, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await, false), 1);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await), 1);
 	watch_init(&watch, jobs, 1, 1, 2, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await, false), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await), 0);
 	change(&awaits, jobs[0], JOB_running);
 	ck_assert_uint_eq(jobs[0]->version, 2);
 	ck_assert_int_eq(watch.woken, 0);
@@ -1177,35 +1177,44 @@ START_TEST(wakes_at_newer_versions)
 	ck_assert_int_eq(watch.woken, 1);
 	/* A done job ends a wait at once, whatever version was asked for. */
 	watch_init(&watch, jobs, 1, 1, 1000, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await, false), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watch.await), 0);
 	change(&awaits, jobs[0], JOB_failed);
 	ck_assert_int_eq(watch.woken, 1);
 	drop_jobs(jobs);
 }
 END_TEST
 
+/* Waits for a commit are many and short: they neither count nor are refused. */
 START_TEST(bounds_the_waits)
 {
 	struct awaits awaits;
 	struct job *jobs[WATCHED];
-	struct watch watches[4];
+	struct watch watches[6];
 
 	awaits_init(&awaits, 2);
 	new_jobs(jobs);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 6; i++) {
 		watch_init(&watches[i], jobs, WATCHED, 1, AWAIT_DONE_ONLY, 1000 * (i + 1));
-	ck_assert_int_eq(await_begin_locked(&awaits, &watches[0].await, false), 0);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watches[1].await, false), 0);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watches[2].await, false), -EAGAIN);
-	ck_assert_uint_eq(list_length(&jobs[0]->waiters), 2);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watches[3].await, true), 0);
-	ck_assert_uint_eq(awaits.count, 3);
+		watches[i].await.firm = i >= 3;
+	}
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[3].await), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[4].await), 0);
+	ck_assert_uint_eq(awaits.count, 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[0].await), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[1].await), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[2].await), -EAGAIN);
+	ck_assert_uint_eq(list_length(&jobs[0]->waiters), 4);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[5].await), 0);
+	ck_assert_uint_eq(awaits.count, 2);
 	expire(&awaits, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watches[2].await, false), -EAGAIN); /* the unlimited one counts */
-	expire(&awaits, 2000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &watches[2].await, false), 0);
+	ck_assert_uint_eq(awaits.count, 1);
+	ck_assert_int_eq(await_begin_locked(&awaits, &watches[2].await), 0);
+	expire(&awaits, 4000); /* a firm one has its time as well, and gives no place back */
+	ck_assert_int_eq(watches[3].woken, 1);
+	ck_assert_int_eq(watches[3].await.end, AWAIT_TIMED_OUT);
+	ck_assert_uint_eq(awaits.count, 0);
 	change(&awaits, jobs[3], JOB_cancelled);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 6; i++)
 		ck_assert_int_eq(watches[i].woken, 1);
 	ck_assert_uint_eq(awaits.count, 0);
 	drop_jobs(jobs);
@@ -1224,7 +1233,7 @@ START_TEST(times_out_in_order)
 	ck_assert(awaits_next_due_locked(&awaits) == INT64_MAX);
 	for (int i = 0; i < COUNT(dues); i++) {
 		watch_init(&watches[i], jobs, WATCHED, 2, AWAIT_DONE_ONLY, dues[i]);
-		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await, false), 0);
+		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await), 0);
 	}
 	for (int64_t now = 0; now < 1000; now += 50) {
 		int64_t next = INT64_MAX;
@@ -1257,7 +1266,7 @@ START_TEST(wakes_the_longest_overdue_first)
 	new_jobs(jobs);
 	for (int i = 0; i < COUNT(dues); i++) {
 		watch_init(&watches[i], jobs, 1, 1, AWAIT_DONE_ONLY, dues[i]);
-		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await, false), 0);
+		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await), 0);
 	}
 	list_init(&woken);
 	awaits_expire_locked(&awaits, 5000, &woken);
@@ -1269,33 +1278,127 @@ START_TEST(wakes_the_longest_overdue_first)
 }
 END_TEST
 
+static void
+shut(struct awaits *awaits, bool firm)
+{
+	struct list woken;
+
+	list_init(&woken);
+	awaits_shut_locked(awaits, firm, &woken);
+	await_wake_all(&woken);
+}
+
 START_TEST(shuts)
 {
 	struct awaits awaits;
 	struct job *jobs[WATCHED];
 	struct watch watches[3], late;
-	struct list woken;
 
 	awaits_init(&awaits, 10);
 	new_jobs(jobs);
 	for (int i = 0; i < 3; i++) {
 		watch_init(&watches[i], jobs, WATCHED, (size_t)i + 1, AWAIT_DONE_ONLY, 1000);
-		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await, false), 0);
+		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await), 0);
 	}
-	list_init(&woken);
-	awaits_shut_locked(&awaits, &woken);
-	await_wake_all(&woken);
+	shut(&awaits, false);
 	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(watches[i].woken, 1);
 		ck_assert_int_eq(watches[i].await.end, AWAIT_SHUT_DOWN);
 	}
 	watch_init(&late, jobs, WATCHED, 1, AWAIT_DONE_ONLY, 1000);
-	ck_assert_int_eq(await_begin_locked(&awaits, &late.await, true), 1);
+	ck_assert_int_eq(await_begin_locked(&awaits, &late.await), 1);
 	ck_assert_int_eq(late.await.end, AWAIT_SHUT_DOWN);
 	change(&awaits, jobs[0], JOB_cancelled);
-	ck_assert_int_eq(await_begin_locked(&awaits, &late.await, false), 1);
+	ck_assert_int_eq(await_begin_locked(&awaits, &late.await), 1);
 	ck_assert_int_eq(late.await.end, AWAIT_WOKEN);
 	ck_assert(awaits_next_due_locked(&awaits) == INT64_MAX);
+	drop_jobs(jobs);
+}
+END_TEST
+
+/* The first part of a shut-down leaves firm waits alone, old and new ones: what they wait for still comes. */
+START_TEST(shuts_firm_waits_last)
+{
+	struct awaits awaits;
+	struct job *jobs[WATCHED];
+	struct watch plain, early, late, committed, never;
+
+	awaits_init(&awaits, 10);
+	new_jobs(jobs);
+	watch_init(&plain, jobs, 1, 1, 0, 1000);
+	watch_init(&early, jobs, 1, 1, 0, 1000);
+	watch_init(&late, jobs, 1, 1, 0, 1000);
+	watch_init(&committed, jobs + 1, 1, 1, 0, 1000);
+	watch_init(&never, jobs, 1, 1, 0, 1000);
+	early.await.firm = late.await.firm = committed.await.firm = never.await.firm = true;
+	ck_assert_int_eq(await_begin_locked(&awaits, &plain.await), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &early.await), 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &committed.await), 0);
+	shut(&awaits, false);
+	ck_assert_int_eq(plain.woken, 1);
+	ck_assert_int_eq(plain.await.end, AWAIT_SHUT_DOWN);
+	ck_assert_uint_eq(awaits.count, 0);
+	ck_assert_int_eq(await_begin_locked(&awaits, &late.await), 0);
+	ck_assert_int_eq(awaits_next_due_locked(&awaits), 1000);
+	ck_assert_int_eq(early.woken + late.woken + committed.woken, 0);
+	change(&awaits, jobs[1], JOB_running);
+	ck_assert_int_eq(committed.woken, 1);
+	ck_assert_int_eq(committed.await.end, AWAIT_WOKEN);
+	shut(&awaits, true);
+	shut(&awaits, false); /* which does not open it again */
+	ck_assert_int_eq(early.woken, 1);
+	ck_assert_int_eq(late.woken, 1);
+	ck_assert_int_eq(early.await.end, AWAIT_SHUT_DOWN);
+	ck_assert_int_eq(late.await.end, AWAIT_SHUT_DOWN);
+	ck_assert_int_eq(await_begin_locked(&awaits, &never.await), 1);
+	ck_assert_int_eq(never.await.end, AWAIT_SHUT_DOWN);
+	ck_assert_int_eq(committed.woken, 1);
+	ck_assert_uint_eq(awaits.count, 0);
+	drop_jobs(jobs);
+}
+END_TEST
+
+static void
+decide_removal(struct awaits *awaits, struct job *job, enum job_removal removal)
+{
+	struct list woken;
+
+	list_init(&woken);
+	job->removal = removal;
+	awaits_job_changed_locked(awaits, job, &woken);
+	await_wake_all(&woken);
+}
+
+/* A removal is awaited beyond the job's end: neither that nor a newer version ends the wait. */
+START_TEST(waits_for_removals)
+{
+	static const enum job_removal decisions[] = {JOB_GONE, JOB_WAS_GONE};
+	struct awaits awaits;
+	struct job *jobs[WATCHED];
+	struct watch removal, end;
+
+	awaits_init(&awaits, 10);
+	new_jobs(jobs);
+	for (int i = 0; i < COUNT(decisions); i++) {
+		watch_init(&removal, &jobs[i], 1, 1, AWAIT_REMOVAL, 1000);
+		watch_init(&end, &jobs[i], 1, 1, AWAIT_DONE_ONLY, 1000);
+		ck_assert_int_eq(await_begin_locked(&awaits, &removal.await), 0);
+		ck_assert_int_eq(await_begin_locked(&awaits, &end.await), 0);
+		change(&awaits, jobs[i], JOB_cancelled);
+		ck_assert_int_eq(end.woken, 1);
+		ck_assert_int_eq(removal.woken, 0);
+		decide_removal(&awaits, jobs[i], decisions[i]);
+		ck_assert_int_eq(removal.woken, 1);
+		ck_assert_int_eq(removal.await.end, AWAIT_WOKEN);
+		watch_init(&removal, &jobs[i], 1, 1, AWAIT_REMOVAL, 1000);
+		ck_assert_int_eq(await_begin_locked(&awaits, &removal.await), 1);
+		ck_assert_int_eq(removal.await.end, AWAIT_WOKEN);
+	}
+	jobs[2]->unkept = true; /* nor that it never was a job */
+	watch_init(&removal, &jobs[2], 1, 1, AWAIT_REMOVAL, 1000);
+	ck_assert_int_eq(await_begin_locked(&awaits, &removal.await), 0);
+	expire(&awaits, 1000);
+	ck_assert_int_eq(removal.await.end, AWAIT_TIMED_OUT);
 	drop_jobs(jobs);
 }
 END_TEST
@@ -1317,7 +1420,7 @@ START_TEST(detaches_from_all_jobs)
 			if ((i & (1u << k)) != 0)
 				some[count++] = jobs[k];
 		watch_init(&watches[i], some, count, 1, AWAIT_DONE_ONLY, 1000);
-		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await, false), 0);
+		ck_assert_int_eq(await_begin_locked(&awaits, &watches[i].await), 0);
 	}
 	for (unsigned ended = 0, k = 0; k < WATCHED; k++) {
 		ended |= 1u << k;
@@ -1370,8 +1473,6 @@ START_TEST(counts_admissions)
 	for (int i = 0; i < JOB_STATE_COUNT; i++)
 		ck_assert_msg(table.counts[i] == 0, "%zu %s", table.counts[i], job_state_name((enum job_state)i));
 	lock_drop(&table.lock);
-	ck_assert_uint_eq(a->finish_order, 1);
-	ck_assert_uint_eq(b->finish_order, 2);
 	ck_assert(list_empty(&woken));
 	job_unref(a);
 	job_unref(b);
@@ -1404,6 +1505,93 @@ START_TEST(finds_live_jobs)
 	}
 	lock_drop(&table.lock);
 	table_release(&table); /* which drops the others */
+}
+END_TEST
+
+START_TEST(lists_what_runs)
+{
+	enum { JOBS = 6 };
+	struct table table;
+	struct list woken;
+	struct job *jobs[JOBS], *running[JOBS + 1];
+
+	list_init(&woken);
+	table_init(&table, JOBS, 10);
+	lock_take(&table.lock);
+	ck_assert_uint_eq(table_running_locked(&table, running, JOBS), 0);
+	for (int i = 0; i < JOBS; i++) {
+		jobs[i] = new_job("a.example", 80, 0);
+		if (i == 0)
+			job_set_state(jobs[i], JOB_running); /* as one of an earlier life */
+		else
+			ck_assert_int_eq(table_reserve_locked(&table), 0);
+		ck_assert_int_eq(table_insert_locked(&table, jobs[i]), 0);
+	}
+	for (int i = JOBS - 1; i > 0; i--)
+		table_move_locked(&table, jobs[i], JOB_running, &woken);
+	/* In the order in which they began, up to so many. */
+	ck_assert_uint_eq(table_running_locked(&table, running, JOBS + 1), JOBS);
+	for (int i = 0; i < JOBS; i++) {
+		ck_assert_ptr_eq(running[i], jobs[(JOBS - i) % JOBS]);
+		ck_assert_uint_eq(running[i]->references, 3);
+		job_unref(running[i]);
+	}
+	ck_assert_uint_eq(table_running_locked(&table, running, 2), 2);
+	job_unref(running[0]);
+	job_unref(running[1]);
+	ck_assert_uint_eq(table_running_locked(&table, running, 0), 0);
+	/* Every way out of the state leads off the list; a job that runs again goes to its end. */
+	table_move_locked(&table, jobs[5], JOB_queued, &woken);
+	table_move_locked(&table, jobs[4], JOB_retrying, &woken);
+	table_finish_locked(&table, jobs[3], JOB_succeeded, &woken);
+	table_remove_locked(&table, jobs[2]);
+	table_move_locked(&table, jobs[0], JOB_retrying, &woken);
+	table_move_locked(&table, jobs[0], JOB_running, &woken);
+	ck_assert_uint_eq(table_running_locked(&table, running, JOBS), 2);
+	ck_assert_ptr_eq(running[0], jobs[1]);
+	ck_assert_ptr_eq(running[1], jobs[0]);
+	job_unref(running[0]);
+	job_unref(running[1]);
+	ck_assert_uint_eq(table.counts[JOB_running], 2);
+	lock_drop(&table.lock);
+	for (int i = 0; i < JOBS; i++)
+		job_unref(jobs[i]);
+	table_release(&table);
+}
+END_TEST
+
+/* A job of an earlier life has its place even when the queue is full; one that could not be scheduled leaves as it came. */
+START_TEST(readmits_and_takes_back)
+{
+	struct table table;
+	struct list woken;
+	struct job *old = new_job("a.example", 80, 0), *ran = new_job("a.example", 80, 0);
+
+	list_init(&woken);
+	job_set_state(ran, JOB_running);
+	table_init(&table, 1, 10);
+	lock_take(&table.lock);
+	ck_assert_int_eq(table_reserve_locked(&table), 0);
+	table_readmit_locked(&table, old);
+	table_readmit_locked(&table, ran); /* which does not queue */
+	ck_assert_uint_eq(table.admitted, 2);
+	ck_assert_int_eq(table_insert_locked(&table, old), 0);
+	ck_assert_int_eq(table_insert_locked(&table, ran), 0);
+	table_move_locked(&table, ran, JOB_queued, &woken);
+	ck_assert_uint_eq(table.admitted, 3);
+	ck_assert_int_eq(table_reserve_locked(&table), -EAGAIN);
+	table_remove_locked(&table, old);
+	ck_assert_ptr_null(table_find_locked(&table, &old->id));
+	ck_assert_uint_eq(table.counts[JOB_queued], 1);
+	ck_assert_uint_eq(table.admitted, 3);
+	ck_assert_uint_eq(old->references, 1);
+	table_unreserve_locked(&table);
+	table_finish_locked(&table, ran, JOB_failed, &woken);
+	ck_assert_uint_eq(table.admitted, 1);
+	lock_drop(&table.lock);
+	job_unref(old);
+	job_unref(ran);
+	table_release(&table);
 }
 END_TEST
 
@@ -1455,7 +1643,7 @@ race_once(struct racer *racer, struct job *job)
 		.waiters = &racer->waiter, .count = 1, .needed = 1, .due_mono_ms = INT64_MAX, .wake = wake_racer};
 	sem_post(&race->ready);
 	lock_take(&race->table.lock);
-	int begun = await_begin_locked(&race->table.awaits, &racer->await, false);
+	int begun = await_begin_locked(&race->table.awaits, &racer->await);
 	lock_drop(&race->table.lock);
 	if (begun == 0)
 		await_semaphore(&racer->wake);
@@ -1580,6 +1768,8 @@ await_tests(void)
 	tcase_add_test(tests, times_out_in_order);
 	tcase_add_test(tests, wakes_the_longest_overdue_first);
 	tcase_add_test(tests, shuts);
+	tcase_add_test(tests, shuts_firm_waits_last);
+	tcase_add_test(tests, waits_for_removals);
 	tcase_add_test(tests, detaches_from_all_jobs);
 	tcase_add_test(tests, wakes_every_thread_once);
 	return tests;
@@ -1592,6 +1782,8 @@ table_tests(void)
 
 	tcase_add_test(tests, counts_admissions);
 	tcase_add_test(tests, finds_live_jobs);
+	tcase_add_test(tests, lists_what_runs);
+	tcase_add_test(tests, readmits_and_takes_back);
 	return tests;
 }
 

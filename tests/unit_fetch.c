@@ -416,7 +416,7 @@ file_path(void)
 	char name[ID_TEXT_BYTES];
 
 	id_format(&id, name);
-	snprintf(path, sizeof path, "%s/%s", directory, name);
+	snprintf(path, sizeof path, "%s/%s.part", directory, name);
 	return path;
 }
 

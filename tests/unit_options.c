@@ -109,7 +109,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(config.listen.count, 1);
 	ck_assert_str_eq(config.listen.items[0], "127.0.0.1:8080");
 	ck_assert_str_eq(config.listen.sources[0], "default");
-	ck_assert_int_eq(config.store, STORE_MEMORY);
+	ck_assert_int_eq(config.store, STORE_SQLITE);
 	ck_assert_int_eq(config.max_in_flight, 10000);
 	ck_assert_int_eq(config.max_in_flight_per_origin, 64);
 	ck_assert_int_eq(config.max_queued, 1000000);
@@ -176,8 +176,7 @@ static const struct {
 	{"--max-body-bytes", "1.5MiB", "--max-body-bytes: \"1.5MiB\" is not a size (try 65536, 64KiB, 16MiB)"},
 	{"--log-level", "loud", "--log-level: \"loud\" is not one of debug|info|warn|error"},
 	{"--log-format", "", "--log-format: the value is empty"},
-	{"--store", "tape", "--store: \"tape\" is not memory"},
-	{"--store", "sqlite", "--store sqlite: this version keeps results in memory only; use --store memory"},
+	{"--store", "tape", "--store: \"tape\" is not one of sqlite|memory"},
 	{"--help=1", NULL, "--help: takes no value"},
 	{"--max-wiat", "5s", "--max-wiat: no such option (did you mean --max-wait?)"},
 	{"--max-wiat=5s", NULL, "--max-wiat: no such option (did you mean --max-wait?)"},
@@ -334,7 +333,7 @@ static const struct {
 		":3: origin: \"a b\" is not HOST[:PORT]"},
 	{"\n\"\" = 3s\n", ":2: a name is missing"},
 	{"origin {\n}", ":1: missing title for section 'origin'"},
-	{"store = sqlite", ":1: store sqlite: this version keeps results in memory only; use --store memory"},
+	{"store = disk", ":1: store: \"disk\" is not one of sqlite|memory"},
 	{"\nauth-token-file = /nonexistent", ":2: auth-token-file: /nonexistent: No such file or directory"},
 	{"include(\"/etc/passwd\")", ":1: no such option 'include'"},
 };

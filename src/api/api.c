@@ -63,6 +63,24 @@ front_refuse(struct http_request *request, int status, const char *code, const c
 	http_send_problem(request, &problem, "");
 }
 
+void
+front_refuse_store(struct http_request *request)
+{
+	front_refuse(request, 503, "store_unavailable", "the store cannot be read; its operator finds why on the log");
+}
+
+void
+front_refuse_draining(struct http_request *request)
+{
+	front_refuse(request, 503, "draining", "the server is shutting down; try again later");
+}
+
+void
+front_refuse_memory(struct http_request *request)
+{
+	front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+}
+
 /* ---- admission */
 
 static int
@@ -132,6 +150,9 @@ admit(struct http_request *request, struct problem *problem)
 	const struct route *route = route_find(request, problem);
 	if (route == NULL || query_check(request, route->params, problem) != 0)
 		return -1;
+	if (!route->always && service_recovering(api_of(request)->service))
+		return problem_set(problem, 503, "recovering", NULL,
+			"the server takes up the jobs of its last run; try again in a moment");
 	request->route = route;
 	/* A body that nobody reads is not kept. */
 	request->drop_body = !route->takes_json;

@@ -196,7 +196,7 @@ jobs_body(struct http_request *request)
 	struct job_view view;
 	struct job *job;
 
-	if (!jobs_find(request, &job))
+	if (!jobs_find(request, LEDGER_WHOLE, &job))
 		return;
 	service_view(api_of(request)->service, &job, 1, &view);
 	if (view.response != NULL) {

@@ -148,6 +148,19 @@ codec_has_control(const char *text)
 	return false;
 }
 
+#define MAX_LABEL_BYTES 255
+
+bool
+codec_is_label(const char *text)
+{
+	size_t length = strlen(text);
+
+	for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++)
+		if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)) /* C1 in UTF-8 */
+			return false;
+	return length > 0 && length <= MAX_LABEL_BYTES;
+}
+
 int
 codec_read_integer(const json_t *value, int64_t low, int64_t high, int64_t *ret, struct problem *problem)
 {

@@ -24,6 +24,24 @@ const char *codec_library_version(void);
 /* A job's spec; NULL with a problem. Job_spec_free it, or submit it. */
 struct job_spec *codec_read_spec(const char *bytes, size_t length, struct problem *problem);
 
+/*
+ * Settles the spec's idempotency key: from the Idempotency-Key field (header; NULL: none came), else the one in the JSON.
+ * A value that begins with a double quote is a structured field's string (draft-ietf-httpapi-idempotency-key-header), any
+ * other is the key itself, blanks around it apart. With a key, spec->fingerprint tells one request from another.
+ * Returns 0, or -1 with a problem, the spec being as it was.
+ *
+ * Between codec_read_spec and service_submit: the fingerprint is of what the client asked for, read but not completed.
+ * The server's own settings are not in it, so a client that repeats a request after they were changed still meets its
+ * job; hence naming a ttl or max_body_bytes is another request than leaving it to the server, whatever the server's is.
+ *
+ * Equal are requests that mean the same once they are read: durations and times in any notation, defaults named or left
+ * out, a body as text or base64. The order of object keys never counts (in meta and json neither), nor the case of header
+ * names; the order of lists does. Where the meaning is open they are unequal: that is a 422 which a client sees, while
+ * being equal by mistake would drop a request in silence.
+ */
+int codec_set_idempotency_key(struct job_spec *spec, const char *header, struct problem *problem)
+	__attribute__((warn_unused_result));
+
 /* What POST /v1/wait asks for. */
 struct wait_request {
 	char **ids; /* as given, without doubles; malloc'd with their array */

@@ -30,6 +30,9 @@ int codec_read_duration(const json_t *value, int64_t *ret_ms, struct problem *pr
 int codec_read_positive_duration(const json_t *value, int64_t *ret_ms, struct problem *problem)
 	__attribute__((warn_unused_result));
 
+/* A spec with the contract's defaults; NULL when memory runs out. */
+struct job_spec *codec_new_spec(void);
+
 /* What is read, and what has to be known until the end. */
 struct spec_reader {
 	struct job_spec *spec;
@@ -46,6 +49,9 @@ int codec_no_memory(struct problem *problem);
 
 /* True when there are control characters other than tabs: what may not stand in a head. */
 bool codec_has_control(const char *text);
+
+/* A tag or an idempotency key: 1 to 255 bytes without control characters (C0, DEL, C1). */
+bool codec_is_label(const char *text);
 
 int codec_read_integer(const json_t *value, int64_t low, int64_t high, int64_t *ret, struct problem *problem)
 	__attribute__((warn_unused_result));

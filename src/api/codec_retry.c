@@ -1,7 +1,7 @@
 /* The retry object of a job's spec. See codec.h. */
 #include "api/codec_private.h"
 
-/* As the defaults of the contract; what differs from them asks for something that is not built yet. */
+/* But for unsafe, none of it changes anything while there is one attempt. */
 struct retry {
 	int64_t max_attempts, backoff_ms, max_backoff_ms;
 	double factor;
@@ -78,14 +78,15 @@ codec_read_retry(void *context, const json_t *value, struct problem *problem)
 		{"on_status", read_on_status, false},
 		{"unsafe", read_unsafe, false},
 	};
+	struct spec_reader *reader = context;
 	struct retry retry = {.max_attempts = 1, .jitter = true};
 
 	if (!json_is_object(value))
 		return codec_wrong(problem, "retry is an object");
 	if (codec_each(value, keys, sizeof keys / sizeof *keys, &retry, problem) != 0)
 		return -1;
-	/* With one attempt the other settings change nothing; more attempts, or unsafe, would. */
-	if (retry.max_attempts > 1 || retry.unsafe)
-		((struct spec_reader *)context)->not_built = "/retry";
+	if (retry.max_attempts > 1)
+		reader->not_built = "/retry";
+	reader->spec->retry_unsafe = retry.unsafe;
 	return 0;
 }

@@ -15,7 +15,6 @@
 #include "base/text.h"
 
 #define MAX_TAGS 16
-#define MAX_TAG_BYTES 255
 #define MAX_META_BYTES 4096
 
 /* ---- strings */
@@ -200,17 +199,6 @@ read_decompress(void *context, const json_t *value, struct problem *problem)
 	return codec_read_boolean(value, &((struct spec_reader *)context)->spec->decompress, problem);
 }
 
-static int
-read_idempotency_key(void *context, const json_t *value, struct problem *problem)
-{
-	size_t length = json_string_length(value);
-
-	if (!json_is_string(value) || length == 0 || length > 255 || codec_has_control(json_string_value(value)))
-		return codec_wrong(problem, "idempotency_key is a string of 1 to 255 bytes without control characters");
-	((struct spec_reader *)context)->not_built = "/idempotency_key";
-	return 0;
-}
-
 /* ---- expect */
 
 /* 304, or "3xx". */
@@ -296,26 +284,14 @@ read_expect(void *context, const json_t *value, struct problem *problem)
 	return codec_each(value, keys, sizeof keys / sizeof *keys, context, problem);
 }
 
-/* ---- tags, meta */
-
-/* C0, DEL and C1 (in UTF-8: C2 80 to C2 9F). */
-static bool
-tag_has_control(const char *tag)
-{
-	for (const unsigned char *c = (const unsigned char *)tag; *c != '\0'; c++)
-		if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f))
-			return true;
-	return false;
-}
+/* ---- tags, meta, idempotency_key */
 
 static int
 add_tag(struct spec_reader *reader, const json_t *value, struct problem *problem)
 {
 	struct job_spec *spec = reader->spec;
-	size_t length = json_string_length(value);
 
-	if (!json_is_string(value) || length == 0 || length > MAX_TAG_BYTES ||
-		tag_has_control(json_string_value(value)))
+	if (!json_is_string(value) || !codec_is_label(json_string_value(value)))
 		return codec_wrong(problem, "a tag is a string of 1 to 255 bytes without control characters");
 	if (job_spec_has_tag(spec, json_string_value(value)))
 		return 0;
@@ -358,6 +334,16 @@ read_meta(void *context, const json_t *value, struct problem *problem)
 	if (length > MAX_META_BYTES)
 		return codec_wrong(problem, "meta is over 4 KiB in its compact form");
 	return reader->spec->meta == NULL ? codec_no_memory(problem) : 0;
+}
+
+static int
+read_idempotency_key(void *context, const json_t *value, struct problem *problem)
+{
+	struct spec_reader *reader = context;
+
+	if (!json_is_string(value) || !codec_is_label(json_string_value(value)))
+		return codec_wrong(problem, "idempotency_key is a string of 1 to 255 bytes without control characters");
+	return read_string(reader, value, &reader->spec->idempotency_key, problem);
 }
 
 /* ---- all of it */
@@ -411,8 +397,8 @@ check_whole(const struct spec_reader *reader, struct problem *problem)
 	return 0;
 }
 
-static struct job_spec *
-new_spec(void)
+struct job_spec *
+codec_new_spec(void)
 {
 	struct job_spec *spec = job_spec_new();
 
@@ -436,7 +422,7 @@ codec_read_spec(const char *bytes, size_t length, struct problem *problem)
 	json_t *body = codec_load(bytes, length, problem);
 	if (body == NULL)
 		return NULL;
-	reader.spec = new_spec();
+	reader.spec = codec_new_spec();
 	int rc = reader.spec == NULL ? codec_no_memory(problem) : 0;
 	if (rc == 0)
 		rc = codec_each(body, spec_keys, sizeof spec_keys / sizeof *spec_keys, &reader, problem);

@@ -102,6 +102,9 @@ void http_stop(struct http *http);
 /* The value of a header field, or NULL. */
 const char *http_header(struct http_request *request, const char *name);
 
+/* How many fields have this name. */
+size_t http_header_count(struct http_request *request, const char *name);
+
 /* The values of all fields of this name as one list (RFC 9110, section 5.3); malloc'd, NULL when there is none. */
 char *http_header_list(struct http_request *request, const char *name);
 

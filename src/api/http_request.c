@@ -25,6 +25,30 @@ http_header(struct http_request *request, const char *name)
 	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+struct field_count {
+	const char *name;
+	size_t count;
+};
+
+static enum MHD_Result
+count_field(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct field_count *count = context;
+
+	(void)kind, (void)value;
+	count->count += text_equal_nocase(name, count->name);
+	return MHD_YES;
+}
+
+size_t
+http_header_count(struct http_request *request, const char *name)
+{
+	struct field_count count = {.name = name};
+
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_field, &count);
+	return count.count;
+}
+
 struct field_list {
 	const char *name;
 	struct buffer values;

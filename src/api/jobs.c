@@ -28,15 +28,25 @@ jobs_path_id(const struct http_request *request, struct id *ret)
 	return id_parse(text, ret) == 0;
 }
 
+/* 404, or 503 when the store cannot tell. */
+static void
+refuse_for(struct http_request *request, int error)
+{
+	if (error == -ENOENT)
+		refuse_unknown(request);
+	else
+		front_refuse_store(request);
+}
+
 bool
-jobs_find(struct http_request *request, struct job **ret)
+jobs_find(struct http_request *request, enum ledger_depth depth, struct job **ret)
 {
 	struct id id;
+	int error = jobs_path_id(request, &id) ? service_find(api_of(request)->service, &id, depth, ret) : -ENOENT;
 
-	if (jobs_path_id(request, &id) && service_find(api_of(request)->service, &id, ret) == 0)
-		return true;
-	refuse_unknown(request);
-	return false;
+	if (error != 0)
+		refuse_for(request, error);
+	return error == 0;
 }
 
 /* The state for one job (NULL: set later), whose reference it takes over; NULL after a 503 was sent. */
@@ -48,9 +58,16 @@ state_for(struct http_request *request, struct job *job)
 	if (state == NULL) {
 		if (job != NULL)
 			job_unref(job);
-		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+		front_refuse_memory(request);
 	}
 	return state;
+}
+
+/* How much of a finished job the answer needs. */
+static enum ledger_depth
+depth_of(const struct http_request *request)
+{
+	return http_param(request, "body") != NULL ? LEDGER_ATTEMPTS : LEDGER_WHOLE;
 }
 
 static enum job_detail
@@ -93,31 +110,68 @@ answer_submitted(struct http_request *request)
 	char id[ID_TEXT_BYTES];
 
 	look(request, &view);
-	/* 200 is the answer to a wait; without one it would depend on who was faster. */
-	reply.status = state->wait_ms >= 0 && job_state_done(view.state) ? 200 : 202;
+	/* 200 is the answer to a wait; without one it would depend on who was faster. And that to a repeated submission. */
+	reply.status = state->repeated || (state->wait_ms >= 0 && job_state_done(view.state)) ? 200 : 202;
 	id_format(&view.job->id, id);
 	http_reply_header(&reply, "Location", "/v1/jobs/%s", id);
-	if (reply.status == 202)
+	if (reply.status == 202 || !job_state_done(view.state))
 		http_reply_header(&reply, "Retry-After", "1");
 	send_job(request, &view, &reply);
+}
+
+static void
+await_submitted(struct http_request *request)
+{
+	struct wait_state *state = request->state;
+
+	if (state->wait_ms >= 0 && wait_begin(state, 1, AWAIT_DONE_ONLY, state->wait_ms, answer_submitted) == 0)
+		return;
+	state->wait_ms = -1; /* none was asked for, or too many wait: no wait is in force */
+	answer_submitted(request);
+}
+
+/* Another job has the idempotency key: it is the answer, if it was asked for in the same way. */
+static void
+answer_repeated(struct http_request *request, const struct job_view *view)
+{
+	struct wait_state *state = request->state;
+	struct problem problem = {0};
+	struct job *job;
+
+	if (!view->existing_same) {
+		problem_set(&problem, 422, "idempotency_mismatch", NULL,
+			"another request was made with this idempotency key; use a new key, or repeat that request as it was");
+		http_send_problem(request, &problem, "");
+		return;
+	}
+	int error = service_find(api_of(request)->service, &view->existing, depth_of(request), &job);
+	if (error != 0) {
+		/* Just removed, with its key. */
+		front_refuse(request, 503, "not_kept", "the job with this idempotency key is just going; try again");
+		return;
+	}
+	job_unref(state->waiters[0].job);
+	state->waiters[0].job = job;
+	state->repeated = true;
+	await_submitted(request);
 }
 
 /* The job is durable, or could not be made so. */
 static void
 after_commit(struct http_request *request)
 {
-	struct wait_state *state = request->state;
 	struct job_view view;
 
 	look(request, &view);
-	if (view.unkept) {
-		front_refuse(request, 503, "not_kept", "the job could not be stored; try again later");
-		return;
-	}
-	if (state->wait_ms >= 0 && wait_begin(state, 1, AWAIT_DONE_ONLY, state->wait_ms, false, answer_submitted) == 0)
-		return;
-	state->wait_ms = -1; /* none was asked for, or too many wait: no wait is in force */
-	answer_submitted(request);
+	if (view.unkept && view.unkept_why == -EEXIST)
+		answer_repeated(request, &view);
+	else if (view.unkept)
+		front_refuse(request, 503, "not_kept", "the job could not be stored: %s; try again later",
+			strerror(-view.unkept_why));
+	else if (view.version == 0)
+		front_refuse_draining(request);
+	else
+		await_submitted(request);
 }
 
 static const struct {
@@ -127,8 +181,20 @@ static const struct {
 	[REFUSED_INVALID] = {400, "invalid"},
 	[REFUSED_QUEUE_FULL] = {503, "queue_full"},
 	[REFUSED_DRAINING] = {503, "draining"},
+	[REFUSED_STORE] = {503, "store_unavailable"},
 	[REFUSED_NO_MEMORY] = {503, "no_memory"},
 };
+
+static int
+set_idempotency_key(struct http_request *request, struct job_spec *spec, struct problem *problem)
+{
+	size_t count = http_header_count(request, "Idempotency-Key");
+	const char *key = http_header(request, "Idempotency-Key");
+
+	if (count > 1)
+		return problem_set(problem, 400, "invalid", NULL, "there is more than one Idempotency-Key; send one");
+	return codec_set_idempotency_key(spec, count == 0 ? NULL : key == NULL ? "" : key, problem);
+}
 
 static struct job *
 submit(struct http_request *request, struct problem *problem)
@@ -139,9 +205,7 @@ submit(struct http_request *request, struct problem *problem)
 	struct job_spec *spec = codec_read_spec(request->body.data, request->body.count, problem);
 	if (spec == NULL)
 		return NULL;
-	if (http_header(request, "Idempotency-Key") != NULL) {
-		problem_set(problem, 501, "not_implemented", NULL,
-			"Idempotency-Key is understood, but this version does not do it yet; leave it out");
+	if (set_idempotency_key(request, spec, problem) != 0) {
 		job_spec_free(spec);
 		return NULL;
 	}
@@ -175,8 +239,8 @@ jobs_post(struct http_request *request)
 	state->waiters[0].job = submit(request, &problem);
 	if (state->waiters[0].job == NULL)
 		http_send_problem(request, &problem, "");
-	else if (wait_begin(state, 1, 0, INT64_MAX, true, after_commit) != 0)
-		answer_submitted(request);
+	else
+		wait_firmly(state, 0, after_commit);
 }
 
 /* ---- GET /v1/jobs/ID */
@@ -199,7 +263,7 @@ read_version(const char *text, uint32_t *ret)
 		return false;
 	memcpy(digits, text, length);
 	digits[length] = '\0';
-	if (text_to_uint64(digits, &value) != 0 || value >= AWAIT_DONE_ONLY)
+	if (text_to_uint64(digits, &value) != 0 || value >= AWAIT_REMOVAL)
 		return false;
 	*ret = (uint32_t)value;
 	return true;
@@ -280,14 +344,14 @@ jobs_get(struct http_request *request)
 		http_send_problem(request, &problem, "");
 		return;
 	}
-	if (!jobs_find(request, &job) || (state = state_for(request, job)) == NULL)
+	if (!jobs_find(request, depth_of(request), &job) || (state = state_for(request, job)) == NULL)
 		return;
 	state->wait_ms = wait_ms;
 	if (read_since(request, state, &problem) != 0)
 		http_send_problem(request, &problem, "");
 	else if (wait_ms <= 0)
 		answer_read(request);
-	else if (wait_begin(state, 1, state->since, wait_ms, false, answer_read) != 0)
+	else if (wait_begin(state, 1, state->since, wait_ms, answer_read) != 0)
 		wait_refuse(request);
 }
 
@@ -305,13 +369,12 @@ answer_cancelled(struct http_request *request)
 	struct job_view view;
 
 	look(request, &view);
-	if (state->ours) {
+	if (state->ours && job_state_done(view.state)) {
 		send_job(request, &view, &reply);
 		return;
 	}
 	if (!job_state_done(view.state)) {
-		/* Its end is on the way, but the server shuts down first. */
-		front_refuse(request, 503, "draining", "the server is shutting down; try again later");
+		front_refuse_draining(request); /* its end is on the way, but the server is faster */
 		return;
 	}
 	codec_write_job(&out, "job", &view, detail_of(request), api->service, api->config->inline_body_bytes);
@@ -332,26 +395,46 @@ jobs_cancel(struct http_request *request)
 
 	if (!front_body_param_valid(request))
 		return;
-	if (!jobs_path_id(request, &id) || service_cancel(api_of(request)->service, &id, &job, &ours) != 0) {
-		refuse_unknown(request);
+	int error = jobs_path_id(request, &id) ? service_cancel(api_of(request)->service, &id, &job, &ours) : -ENOENT;
+	if (error != 0) {
+		refuse_for(request, error);
 		return;
 	}
 	state = state_for(request, job);
 	if (state == NULL)
 		return;
 	state->ours = ours;
-	if (wait_begin(state, 1, AWAIT_DONE_ONLY, INT64_MAX, true, answer_cancelled) != 0)
-		answer_cancelled(request);
+	wait_firmly(state, AWAIT_DONE_ONLY, answer_cancelled);
+}
+
+static void
+answer_deleted(struct http_request *request)
+{
+	struct http_reply reply = {.status = 204};
+	struct job_view view;
+
+	look(request, &view);
+	if (view.removal == JOB_GONE)
+		http_send(request, &reply);
+	else if (view.removal == JOB_WAS_GONE)
+		refuse_unknown(request);
+	else
+		front_refuse_draining(request);
 }
 
 void
 jobs_delete(struct http_request *request)
 {
-	struct http_reply reply = {.status = 204};
+	struct wait_state *state;
+	struct job *job;
 	struct id id;
+	int error = jobs_path_id(request, &id) ? service_remove(api_of(request)->service, &id, &job) : -ENOENT;
 
-	if (!jobs_path_id(request, &id) || service_remove(api_of(request)->service, &id) != 0)
-		refuse_unknown(request);
-	else
-		http_send(request, &reply);
+	if (error != 0) {
+		refuse_for(request, error);
+		return;
+	}
+	state = state_for(request, job);
+	if (state != NULL)
+		wait_firmly(state, AWAIT_REMOVAL, answer_deleted);
 }

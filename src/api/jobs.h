@@ -4,6 +4,7 @@
 
 #include "api/http.h"
 #include "core/job.h"
+#include "ledger/ledger.h"
 
 void jobs_post(struct http_request *request);        /* POST /v1/jobs */
 void jobs_get(struct http_request *request);         /* GET /v1/jobs/ID */
@@ -13,8 +14,8 @@ void jobs_list(struct http_request *request);        /* GET /v1/jobs */
 void jobs_cancel_many(struct http_request *request); /* POST /v1/jobs/cancel */
 void jobs_body(struct http_request *request);        /* GET /v1/jobs/ID/body */
 
-/* The job that the path names, with a reference; false after a 404 was sent. */
-bool jobs_find(struct http_request *request, struct job **ret);
+/* The job that the path names, with a reference; false after a 404 or 503 was sent. */
+bool jobs_find(struct http_request *request, enum ledger_depth depth, struct job **ret);
 
 /* The path's id; false when it is none. */
 bool jobs_path_id(const struct http_request *request, struct id *ret);

@@ -1,10 +1,12 @@
 /* Many jobs: listed, and cancelled by a filter. See jobs.h. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/codec.h"
 #include "api/front.h"
 #include "api/jobs.h"
+#include "api/wait.h"
 #include "base/text.h"
 
 #define LIMIT_DEFAULT 100
@@ -139,12 +141,15 @@ jobs_list(struct http_request *request)
 	struct job **jobs = calloc(query.limit + 1, sizeof(struct job *));
 	struct job_view *views = calloc(query.limit + 1, sizeof *views);
 	if (jobs == NULL || views == NULL) {
-		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+		front_refuse_memory(request);
 	} else {
-		size_t count = service_list(api_of(request)->service, &query.filter,
+		int count = service_list(api_of(request)->service, &query.filter,
 			query.has_cursor ? &query.cursor : NULL, jobs, query.limit + 1);
-		send_page(request, jobs, views, count, query.limit);
-		for (size_t i = 0; i < count; i++)
+		if (count >= 0)
+			send_page(request, jobs, views, (size_t)count, query.limit);
+		else
+			front_refuse_store(request);
+		for (int i = 0; i < count; i++)
 			job_unref(jobs[i]);
 	}
 	free(jobs);
@@ -154,47 +159,103 @@ jobs_list(struct http_request *request)
 
 /* ---- POST /v1/jobs/cancel */
 
-static size_t
-cancel_named(struct service *service, const struct cancel_request *cancel)
+/* As service_cancel_matching, for the ids that are named. */
+static int
+cancel_named(struct service *service, const struct cancel_request *cancel, size_t *ret_count, struct job **ret_last)
 {
-	size_t cancelled = 0;
-
+	*ret_count = 0;
+	*ret_last = NULL;
 	for (size_t i = 0; i < cancel->id_count; i++) {
 		struct job *job;
 		struct id id;
 		bool ours;
 
-		if (id_parse(cancel->ids[i], &id) != 0 || service_find(service, &id, &job) != 0)
-			continue;
-		bool fits = ledger_filter_fits(&cancel->filter, job);
-		job_unref(job);
-		if (fits && service_cancel(service, &id, &job, &ours) == 0) {
-			cancelled += ours;
+		int error =
+			id_parse(cancel->ids[i], &id) == 0 ? service_find(service, &id, LEDGER_SUMMARY, &job) : -ENOENT;
+		if (error == 0) {
+			bool fits = ledger_filter_fits(&cancel->filter, job);
+
 			job_unref(job);
+			error = fits ? service_cancel(service, &id, &job, &ours) : -ENOENT;
 		}
+		if (error == -ENOENT)
+			continue;
+		if (error != 0)
+			return error;
+		if (!ours) {
+			job_unref(job);
+			continue;
+		}
+		++*ret_count;
+		if (*ret_last != NULL)
+			job_unref(*ret_last);
+		*ret_last = job;
 	}
-	return cancelled;
+	return 0;
+}
+
+static void
+send_count(struct http_request *request, size_t count)
+{
+	struct http_reply reply = {.status = 200};
+	struct buffer json = {0};
+	struct json_out out = {.buffer = &json};
+
+	out_open(&out, NULL, '{');
+	out_integer(&out, "cancelled", (int64_t)count);
+	out_close(&out, '}');
+	front_send_json(request, &reply, &json);
+}
+
+/* The last of them is durable, and so are all. */
+static void
+answer_cancelled_many(struct http_request *request)
+{
+	const struct wait_state *state = request->state;
+
+	if (state->await.end == AWAIT_SHUT_DOWN)
+		front_refuse_draining(request);
+	else
+		send_count(request, state->cancelled);
+}
+
+static void
+await_cancelled(struct http_request *request, struct job *last, size_t count)
+{
+	struct wait_state *state = wait_state_new(request, &last, 1);
+
+	if (state == NULL) {
+		job_unref(last);
+		front_refuse_memory(request);
+		return;
+	}
+	state->cancelled = count;
+	wait_firmly(state, AWAIT_DONE_ONLY, answer_cancelled_many);
 }
 
 void
 jobs_cancel_many(struct http_request *request)
 {
 	struct service *service = api_of(request)->service;
-	struct http_reply reply = {.status = 200};
 	struct problem problem = {0};
 	struct cancel_request cancel;
-	struct buffer json = {0};
-	struct json_out out = {.buffer = &json};
+	struct job *last;
+	size_t count;
 
 	if (codec_read_cancel(request->body.data, request->body.count, &cancel, &problem) != 0) {
 		http_send_problem(request, &problem, "");
 		return;
 	}
-	size_t count =
-		cancel.ids != NULL ? cancel_named(service, &cancel) : service_cancel_matching(service, &cancel.filter);
+	int error = cancel.ids != NULL ? cancel_named(service, &cancel, &count, &last)
+				       : service_cancel_matching(service, &cancel.filter, &count, &last);
 	cancel_request_release(&cancel);
-	out_open(&out, NULL, '{');
-	out_integer(&out, "cancelled", (int64_t)count);
-	out_close(&out, '}');
-	front_send_json(request, &reply, &json);
+	if (error != 0) {
+		if (last != NULL)
+			job_unref(last);
+		front_refuse_store(request);
+	} else if (last == NULL) {
+		send_count(request, 0);
+	} else {
+		await_cancelled(request, last, count);
+	}
 }

@@ -37,25 +37,43 @@ ops_livez(struct http_request *request)
 	send_text(request, 200, "text/plain; charset=utf-8", &text);
 }
 
+/* Why jobs are not taken in; NULL when they are. */
+static const char *
+unready(struct api *api, char *why, size_t size)
+{
+	if (service_draining(api->service))
+		return "the server drains";
+	if (service_recovering(api->service))
+		return "the jobs of the last run are taken up";
+	return service_store_accepts(api->service, why, size) ? NULL : why;
+}
+
 void
 ops_readyz(struct http_request *request)
 {
 	struct api *api = api_of(request);
-	bool draining = service_draining(api->service);
 	struct buffer text = {0};
+	char why[300];
+	const char *reason = unready(api, why, sizeof why);
 
 	if (http_param(request, "verbose") != NULL) {
 		struct service_gauges gauges;
 		service_gauges(api->service, &gauges);
-		buffer_printf(
-			&text, "[%c] accepting jobs%s\n", draining ? '-' : '+', draining ? ": the server drains" : "");
-		buffer_printf(&text, "[+] store %s: %zu jobs\n", service_store_name(api->service), gauges.store.jobs);
+		bool stores = service_store_accepts(api->service, why, sizeof why);
+		buffer_printf(&text, "[%c] accepting jobs%s%s\n", reason != NULL ? '-' : '+',
+			reason != NULL ? ": " : "", reason != NULL ? reason : "");
+		buffer_printf(&text, "[%c] store %s: %zu jobs%s%s\n", stores ? '+' : '-',
+			service_store_name(api->service), gauges.store.jobs, stores ? "" : "; ", stores ? "" : why);
 		buffer_printf(&text, "[+] queue: %zu of %lld\n", gauges.queued, (long long)api->config->max_queued);
 		buffer_printf(
 			&text, "[+] in flight: %zu of %lld\n", gauges.in_flight, (long long)api->config->max_in_flight);
 	}
-	buffer_append_string(&text, draining ? "draining\n" : "ok\n");
-	send_text(request, draining ? 503 : 200, "text/plain; charset=utf-8", &text);
+	buffer_append_string(&text,
+		reason == NULL                             ? "ok\n"
+			: service_draining(api->service)   ? "draining\n"
+			: service_recovering(api->service) ? "recovering\n"
+							   : "store unavailable\n");
+	send_text(request, reason != NULL ? 503 : 200, "text/plain; charset=utf-8", &text);
 }
 
 /* ---- /metrics */
@@ -80,7 +98,12 @@ write_gauges(struct api *api, struct buffer *text)
 	metrics_write_gauge(text, "store_jobs", "", "Jobs in the store, done or not.", (double)gauges.store.jobs);
 	metrics_write_gauge(
 		text, "store_finished_jobs", "", "Finished jobs in the store.", (double)gauges.store.finished);
-	metrics_write_gauge(text, "store_bytes", "", "Memory of finished jobs.", (double)gauges.store.bytes);
+	metrics_write_gauge(text, "store_bytes", "", "Memory of finished jobs, or the size of the database.",
+		(double)gauges.store.bytes);
+	metrics_write_gauge(
+		text, "store_wal_bytes", "", "Size of the database's write-ahead log.", (double)gauges.store.wal_bytes);
+	metrics_write_gauge(text, "store_accepts", "", "1 while jobs can be stored.",
+		service_store_accepts(api->service, NULL, 0) ? 1 : 0);
 	metrics_write_gauge(
 		text, "store_disk_bytes", "", "Disk space of large bodies.", (double)gauges.store.disk_bytes);
 	metrics_write_gauge(
@@ -141,6 +164,7 @@ write_libraries(struct json_out *out, const struct service *service)
 	out_string(out, "libcurl", service_curl_version(service));
 	out_string(out, "c-ares", service_resolver_version());
 	out_string(out, "jansson", codec_library_version());
+	out_string(out, "sqlite", ledger_sqlite_version());
 	out_close(out, '}');
 }
 

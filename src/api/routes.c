@@ -29,12 +29,12 @@ static const struct route routes[] = {
 		.handle = ops_egress_check,
 		.params = "pretty",
 		.takes_json = true},
-	{.method = "GET", .path = "/v1/info", .handle = ops_info, .params = "pretty"},
-	{.method = "GET", .path = "/livez", .handle = ops_livez, .params = "", .open = true},
-	{.method = "GET", .path = "/readyz", .handle = ops_readyz, .params = "verbose", .open = true},
-	{.method = "GET", .path = "/healthz", .handle = ops_readyz, .params = "verbose", .open = true},
-	{.method = "GET", .path = "/metrics", .handle = ops_metrics, .params = ""},
-	{.method = "GET", .path = "/openapi.json", .handle = ops_openapi, .params = "pretty"},
+	{.method = "GET", .path = "/v1/info", .handle = ops_info, .params = "pretty", .always = true},
+	{.method = "GET", .path = "/livez", .handle = ops_livez, .params = "", .open = true, .always = true},
+	{.method = "GET", .path = "/readyz", .handle = ops_readyz, .params = "verbose", .open = true, .always = true},
+	{.method = "GET", .path = "/healthz", .handle = ops_readyz, .params = "verbose", .open = true, .always = true},
+	{.method = "GET", .path = "/metrics", .handle = ops_metrics, .params = "", .always = true},
+	{.method = "GET", .path = "/openapi.json", .handle = ops_openapi, .params = "pretty", .always = true},
 };
 
 #define ROUTES (sizeof routes / sizeof *routes)

@@ -13,6 +13,7 @@ struct route {
 	const char *params; /* the query parameters it takes, with blanks between; ?pretty is always taken */
 	bool takes_json;    /* a JSON body is needed */
 	bool open;          /* without a token */
+	bool always;        /* while the jobs of the last run are taken up, too */
 };
 
 /*

@@ -115,7 +115,7 @@ on_wake(struct await *await)
 }
 
 int
-wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool unlimited, http_handler_fn *then)
+wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, http_handler_fn *then)
 {
 	struct http_request *request = state->request;
 
@@ -125,7 +125,8 @@ wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, 
 		.waiters = state->waiters,
 		.count = state->count,
 		.needed = needed,
-		.due_mono_ms = ms == INT64_MAX ? INT64_MAX : mono_ms() + ms,
+		.due_mono_ms = ms == WAIT_FIRMLY ? INT64_MAX : mono_ms() + ms,
+		.firm = ms == WAIT_FIRMLY,
 		.wake = on_wake,
 	};
 	if (ms <= 0) {
@@ -133,7 +134,7 @@ wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, 
 		then(request);
 		return 0;
 	}
-	int rc = service_await(api_of(request)->service, &state->await, unlimited);
+	int rc = service_await(api_of(request)->service, &state->await);
 	if (rc == -EAGAIN) {
 		metric_add(METRIC_WAITS_SHED, 1);
 		return -1;
@@ -143,6 +144,13 @@ wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, 
 	else
 		http_park(request, then);
 	return 0;
+}
+
+void
+wait_firmly(struct wait_state *state, uint32_t since, http_handler_fn *then)
+{
+	if (wait_begin(state, 1, since, WAIT_FIRMLY, then) != 0)
+		abort(); /* firm waits are not limited */
 }
 
 /* ---- POST /v1/wait */
@@ -218,32 +226,44 @@ answer_wait(struct http_request *request)
 	free(views);
 }
 
-/* Finds the jobs. Returns 0, or -1 with the unknown ids as a further member of a problem (malloc'd). */
+/*
+ * Finds the jobs. Returns 0, -ENOENT with the unknown ids as a further member of a problem (malloc'd), or -EIO.
+ */
 static int
-find_jobs(struct service *service, const struct wait_request *wait, struct job **jobs, char **ret_unknown)
+find_jobs(struct http_request *request, const struct wait_request *wait, struct job **jobs, char **ret_unknown)
 {
+	enum ledger_depth depth = http_param(request, "body") != NULL ? LEDGER_ATTEMPTS : LEDGER_WHOLE;
 	struct buffer unknown = {0};
 	struct json_out out = {.buffer = &unknown, .comma = true};
-	size_t found = 0;
+	size_t found = 0, missing = 0;
+	int error = 0;
 
 	out_open(&out, "unknown", '[');
-	for (size_t i = 0; i < wait->count; i++) {
+	for (size_t i = 0; error == 0 && i < wait->count; i++) {
 		struct id id;
+		int rc = id_parse(wait->ids[i], &id) != 0
+			? -ENOENT
+			: service_find(api_of(request)->service, &id, depth, &jobs[found]);
 
-		if (id_parse(wait->ids[i], &id) == 0 && service_find(service, &id, &jobs[found]) == 0)
+		if (rc == 0) {
 			found++;
-		else
+		} else if (rc == -ENOENT) {
+			missing++;
 			out_string(&out, NULL, wait->ids[i]);
+		} else {
+			error = rc;
+		}
 	}
 	out_close(&out, ']');
-	if (found == wait->count) {
+	if (error == 0 && missing > 0)
+		error = -ENOENT;
+	if (error == -ENOENT)
+		*ret_unknown = buffer_steal(&unknown);
+	else
 		buffer_release(&unknown);
-		return 0;
-	}
-	while (found > 0)
+	while (error != 0 && found > 0)
 		job_unref(jobs[--found]);
-	*ret_unknown = buffer_steal(&unknown);
-	return -1;
+	return error;
 }
 
 void
@@ -270,7 +290,7 @@ begin_wait(struct http_request *request, const struct wait_request *wait, struct
 	int64_t max = api_of(request)->config->max_wait_ms;
 
 	state->wait_ms = wait->timeout_ms < 0 || wait->timeout_ms > max ? max : wait->timeout_ms;
-	if (wait_begin(state, wait->needed, AWAIT_DONE_ONLY, state->wait_ms, false, answer_wait) != 0)
+	if (wait_begin(state, wait->needed, AWAIT_DONE_ONLY, state->wait_ms, answer_wait) != 0)
 		wait_refuse(request);
 }
 
@@ -281,9 +301,13 @@ wait_for(struct http_request *request, const struct wait_request *wait)
 	struct wait_state *state = NULL;
 	char *unknown = NULL;
 
-	if (jobs != NULL && find_jobs(api_of(request)->service, wait, jobs, &unknown) != 0) {
-		refuse_unknown(request, unknown);
+	int error = jobs == NULL ? 0 : find_jobs(request, wait, jobs, &unknown);
+	if (error != 0) {
 		free(jobs);
+		if (error == -ENOENT)
+			refuse_unknown(request, unknown);
+		else
+			front_refuse_store(request);
 		return;
 	}
 	if (jobs != NULL)

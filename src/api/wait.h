@@ -22,7 +22,9 @@ struct wait_state {
 	int64_t wait_ms; /* asked for, -1: none */
 	uint32_t since;
 	bool has_etag;
-	bool ours; /* of a cancel */
+	bool ours;        /* of a cancel */
+	bool repeated;    /* of a submission: its key was there already */
+	size_t cancelled; /* of a bulk cancel: how many */
 	size_t count;
 	struct waiter waiters[];
 };
@@ -30,12 +32,18 @@ struct wait_state {
 /* A state for these jobs, whose references it takes over, set as the request's; NULL when memory runs out. */
 struct wait_state *wait_state_new(struct http_request *request, struct job **jobs, size_t count);
 
+/* As ms: for what the store commits soon. It does not count against --max-waiters, and is never refused. */
+#define WAIT_FIRMLY INT64_MAX
+
 /*
- * Waits until needed of the jobs are past since (AWAIT_DONE_ONLY: done), for up to ms, then calls then. With unlimited
- * the wait does not count against --max-waiters. Returns 0, or -1 when too many wait (then is not called).
+ * Waits until needed of the jobs are past since (AWAIT_DONE_ONLY: done), for up to ms, then calls then. Returns 0, or -1 when too
+ * many wait (then is not called).
  */
-int wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool unlimited,
-	http_handler_fn *then) __attribute__((warn_unused_result));
+int wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, http_handler_fn *then)
+	__attribute__((warn_unused_result));
+
+/* The same for WAIT_FIRMLY on one job, or on the first. */
+void wait_firmly(struct wait_state *state, uint32_t since, http_handler_fn *then);
 
 /* Answers that too many wait already. */
 void wait_refuse(struct http_request *request);

@@ -17,6 +17,7 @@ int64_t mono_us(void);
 
 /* Milliseconds since 1970-01-01T00:00:00Z. */
 int64_t wall_ms(void);
+int64_t wall_us(void); /* in microseconds */
 
 /* Writes the time in RFC 3339, UTC, with milliseconds; buffer holds CLOCK_TIME_BYTES. */
 void time_format(int64_t wall, char *buffer);

@@ -56,11 +56,12 @@ struct config {
 	int log_format; /* 0 text, 1 json */
 	char *config_file;
 	bool check_config;
+	bool check_store;
 	bool help;
 	bool version;
 };
 
-enum config_store { STORE_MEMORY };
+enum config_store { STORE_SQLITE, STORE_MEMORY }; /* in the order of the option's words */
 
 void config_release(struct config *config);
 

@@ -37,22 +37,60 @@ take_random(uint8_t *bytes, size_t count)
 }
 
 struct id
-id_new(void)
+id_make(uint64_t stamp, uint64_t tail)
 {
 	struct id id;
+
+	for (int i = 0; i < 6; i++)
+		id.bytes[i] = (uint8_t)(stamp >> (12 + 8 * (5 - i)));
+	id.bytes[6] = (uint8_t)(0x70 | (stamp >> 8 & 0x0f));
+	id.bytes[7] = (uint8_t)stamp;
+	for (int i = 0; i < 8; i++)
+		id.bytes[8 + i] = (uint8_t)(tail >> 8 * (7 - i));
+	return id;
+}
+
+uint64_t
+id_tail(const struct id *id)
+{
+	uint64_t tail = 0;
+
+	for (int i = 8; i < 16; i++)
+		tail = tail << 8 | id->bytes[i];
+	return tail;
+}
+
+uint64_t
+id_stamp(const struct id *id)
+{
+	uint64_t stamp = 0;
+
+	for (int i = 0; i < 6; i++)
+		stamp = stamp << 8 | id->bytes[i];
+	return stamp << 12 | (uint64_t)(id->bytes[6] & 0x0f) << 8 | id->bytes[7];
+}
+
+void
+id_continue_after(uint64_t stamp)
+{
+	pthread_mutex_lock(&mutex);
+	if (stamp > last)
+		last = stamp;
+	pthread_mutex_unlock(&mutex);
+}
+
+struct id
+id_new(void)
+{
+	uint64_t tail;
 	uint64_t stamp = (uint64_t)wall_ms() << 12;
 
 	pthread_mutex_lock(&mutex);
 	last = stamp > last ? stamp : last + 1;
 	stamp = last;
-	take_random(id.bytes + 8, 8);
+	take_random((uint8_t *)&tail, sizeof tail);
 	pthread_mutex_unlock(&mutex);
-	for (int i = 0; i < 6; i++)
-		id.bytes[i] = (uint8_t)(stamp >> (12 + 8 * (5 - i)));
-	id.bytes[6] = (uint8_t)(0x70 | (stamp >> 8 & 0x0f));
-	id.bytes[7] = (uint8_t)stamp;
-	id.bytes[8] = (uint8_t)(0x80 | (id.bytes[8] & 0x3f));
-	return id;
+	return id_make(stamp, (tail & ~(UINT64_C(3) << 62)) | UINT64_C(1) << 63); /* the variant: binary 10 */
 }
 
 void

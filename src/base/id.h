@@ -22,6 +22,17 @@ void id_format(const struct id *id, char *ret_text);
 /* Reads the 36 characters, either case. Returns 0 or -EINVAL. */
 int id_parse(const char *text, struct id *ret) __attribute__((warn_unused_result));
 
+/*
+ * The two halves of an id: its first 60 bits but for the version (the time in milliseconds and a counter), which alone
+ * tell it from all others of this server and have its order, and its last 64.
+ */
+uint64_t id_stamp(const struct id *id);
+uint64_t id_tail(const struct id *id);
+struct id id_make(uint64_t stamp, uint64_t tail);
+
+/* New ids come after this stamp from now on, even if the clock was set back: for ids kept from an earlier run. */
+void id_continue_after(uint64_t stamp);
+
 /* Below, at or above zero as memcmp: the order of submission. */
 int id_compare(const struct id *a, const struct id *b);
 

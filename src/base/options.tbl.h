@@ -18,10 +18,10 @@
 /* clang-format off */
 X(LIST, "listen", listen, 0, 0, "127.0.0.1:8080", "ADDR:PORT|unix:PATH", 0, check_listen,
 	"where to listen; port 0 takes a free one")
-X(ENUM, "store", store, 0, 0, "memory", "memory", 0, check_store,
+X(ENUM, "store", store, 0, 0, "sqlite", "sqlite|memory", 0, NULL,
 	"where jobs and results are kept")
 X(STRING, "state-dir", state_dir, 0, 0, "$STATE_DIRECTORY, $XDG_STATE_HOME/fetchpool or ~/.local/state/fetchpool", "DIR", COMPUTED, NULL,
-	"directory of large bodies, for one server alone")
+	"directory of the database and of large bodies, for one server alone")
 X(COUNT, "workers", workers, 1, 1024, "the number of cores", "N", COMPUTED, NULL,
 	"threads that fetch")
 X(COUNT, "front-threads", front_threads, 1, 256, "8", "N", 0, NULL,
@@ -36,7 +36,7 @@ X(COUNT, "max-queued", max_queued, 1, 1000000000, "1000000", "N", 0, NULL,
 	"jobs that wait for their turn; then submissions get 503")
 X(SIZE, "max-body-bytes", max_body_bytes, 1, INT64_C(1) << 40, "64MiB", "SIZE", 0, NULL,
 	"largest body of a response, decoded")
-X(SIZE, "inline-body-bytes", inline_body_bytes, 0, INT64_C(1) << 30, "64KiB", "SIZE", 0, NULL,
+X(SIZE, "inline-body-bytes", inline_body_bytes, 0, INT64_C(16) << 20, "64KiB", "SIZE", 0, NULL,
 	"largest body shown within a job")
 X(SIZE, "max-request-bytes", max_request_bytes, 1, INT64_C(1) << 30, "16MiB", "SIZE", 0, NULL,
 	"largest body of a client's request")
@@ -49,11 +49,11 @@ X(COUNT, "max-connections", max_connections, 1, 1000000, "20000", "N", 0, NULL,
 X(DURATION, "ttl", ttl_ms, 1, CLOCK_MAX_DURATION_MS, "24h", "DURATION", 0, NULL,
 	"how long a finished job is kept")
 X(COUNT, "store-max-jobs", store_max_jobs, 1, 1000000000, "250000", "N", 0, NULL,
-	"finished jobs kept in memory")
+	"finished jobs that the memory store keeps")
 X(SIZE, "store-max-bytes", store_max_bytes, 1, INT64_C(1) << 50, "512MiB", "SIZE", 0, NULL,
-	"memory for finished jobs")
+	"memory for finished jobs, of the memory store")
 X(SIZE, "store-max-disk-bytes", store_max_disk_bytes, 1, INT64_C(1) << 50, "8GiB", "SIZE", 0, NULL,
-	"disk for large bodies")
+	"disk for large bodies, of the memory store")
 X(LIST, "egress-allow", egress_allow, 0, 0, NULL, "CIDR|HOST", RELOAD, check_egress_rule,
 	"fetch from here although it is a refused range")
 X(LIST, "egress-deny", egress_deny, 0, 0, NULL, "CIDR|HOST", RELOAD, check_egress_rule,
@@ -74,6 +74,8 @@ X(STRING, "config", config_file, 0, 0, NULL, "FILE", NO_FILE, NULL,
 	"read options from this file too")
 X(FLAG, "check-config", check_config, 0, 0, NULL, NULL, NO_FILE, NULL,
 	"check all options and stop")
+X(FLAG, "check-store", check_store, 0, 0, NULL, NULL, NO_FILE, NULL,
+	"check the database in the state directory and stop")
 X(FLAG, "version", version, 0, 0, NULL, NULL, NO_FILE, NULL,
 	"print the version and stop")
 X(FLAG, "help", help, 0, 0, NULL, NULL, NO_FILE, NULL,

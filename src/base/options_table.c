@@ -15,18 +15,9 @@
 #include "base/text.h"
 
 static_assert(LOG_DEBUG == 0 && LOG_INFO == 1 && LOG_WARN == 2 && LOG_ERROR == 3, "the words of --log-level");
-static_assert(STORE_MEMORY == 0, "the words of --store");
+static_assert(STORE_SQLITE == 0 && STORE_MEMORY == 1, "the words of --store");
 
 /* ---- checks named in the table */
-
-static int
-check_store(struct load *load, const struct setting *setting)
-{
-	if (strcmp(setting->value, "sqlite") == 0)
-		return FAIL(load, "%s sqlite: this version keeps results in memory only; use --store memory",
-			setting->label);
-	return 0;
-}
 
 static int
 check_listen_unix(struct load *load, const struct setting *setting, const char *path)

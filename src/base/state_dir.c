@@ -17,6 +17,35 @@
 
 #include "base/id.h"
 
+/* Makes what was written in the folder that holds path durable. */
+static int
+sync_parent(const char *path)
+{
+	char *parent = strdup(path);
+
+	if (parent == NULL)
+		return -ENOMEM;
+	char *slash = strrchr(parent, '/');
+	if (slash == parent)
+		slash[1] = '\0';
+	else if (slash != NULL)
+		*slash = '\0';
+	int fd = open(slash == NULL ? "." : parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error = fd < 0 || fsync(fd) != 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	free(parent);
+	return error;
+}
+
+static int
+make_folder(const char *path)
+{
+	if (mkdir(path, 0700) != 0)
+		return errno == EEXIST ? 0 : -errno;
+	return sync_parent(path);
+}
+
 /* mkdir -p with mode 0700 for what is new. */
 static int
 make_path(const char *path)
@@ -30,12 +59,11 @@ make_path(const char *path)
 		if (*at != '/')
 			continue;
 		*at = '\0';
-		if (mkdir(copy, 0700) != 0 && errno != EEXIST)
-			error = -errno;
+		error = make_folder(copy);
 		*at = '/';
 	}
-	if (error == 0 && mkdir(copy, 0700) != 0 && errno != EEXIST)
-		error = -errno;
+	if (error == 0)
+		error = make_folder(copy);
 	free(copy);
 	return error;
 }
@@ -86,16 +114,19 @@ state_dir_open(const char *path, struct state_dir *ret, char **ret_message)
 }
 
 void
-state_dir_sweep_bodies(const struct state_dir *dir)
+state_dir_sweep_parts(const struct state_dir *dir)
 {
 	DIR *bodies = opendir(dir->bodies);
-	struct id id;
 
 	if (bodies == NULL)
 		return;
-	for (struct dirent *entry; (entry = readdir(bodies)) != NULL;)
-		if (id_parse(entry->d_name, &id) == 0)
+	for (struct dirent *entry; (entry = readdir(bodies)) != NULL;) {
+		size_t length = strlen(entry->d_name);
+
+		if (length == ID_TEXT_BYTES - 1 + strlen(".part") &&
+			strcmp(entry->d_name + ID_TEXT_BYTES - 1, ".part") == 0)
 			unlinkat(dirfd(bodies), entry->d_name, 0);
+	}
 	closedir(bodies);
 }
 

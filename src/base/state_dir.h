@@ -15,8 +15,8 @@ struct state_dir {
  */
 int state_dir_open(const char *path, struct state_dir *ret, char **ret_message) __attribute__((warn_unused_result));
 
-/* Removes every file in the folder of bodies: nothing refers to them any more. */
-void state_dir_sweep_bodies(const struct state_dir *dir);
+/* Removes the bodies of an earlier run that no durable store took over (ID.part): nothing refers to them any more. */
+void state_dir_sweep_parts(const struct state_dir *dir);
 
 void state_dir_close(struct state_dir *dir);
 

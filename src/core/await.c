@@ -23,8 +23,12 @@ awaits_init(struct awaits *awaits, size_t limit)
 bool
 waiter_fired(const struct waiter *waiter)
 {
-	return job_state_done(waiter->job->state) || waiter->job->unkept ||
-		(waiter->since != AWAIT_DONE_ONLY && waiter->job->version > waiter->since);
+	const struct job *job = waiter->job;
+
+	if (waiter->since == AWAIT_REMOVAL)
+		return job->removal != JOB_KEPT;
+	return job_state_done(job->state) || job->unkept ||
+		(waiter->since != AWAIT_DONE_ONLY && job->version > waiter->since);
 }
 
 static bool
@@ -37,13 +41,13 @@ satisfied(struct await *await)
 }
 
 int
-await_begin_locked(struct awaits *awaits, struct await *await, bool unlimited)
+await_begin_locked(struct awaits *awaits, struct await *await)
 {
-	if (satisfied(await) || awaits->shut) {
+	if (satisfied(await) || (await->firm ? awaits->shut_firm : awaits->shut)) {
 		await->end = await->fired >= await->needed ? AWAIT_WOKEN : AWAIT_SHUT_DOWN;
 		return 1;
 	}
-	if (awaits->count >= awaits->limit && !unlimited)
+	if (awaits->count >= awaits->limit && !await->firm)
 		return -EAGAIN;
 	for (size_t i = 0; i < await->count; i++) {
 		struct waiter *waiter = &await->waiters[i];
@@ -55,7 +59,7 @@ await_begin_locked(struct awaits *awaits, struct await *await, bool unlimited)
 	}
 	heap_insert(&awaits->timers, &await->timer_node);
 	list_push_back(&awaits->waiting, &await->node);
-	awaits->count++;
+	awaits->count += !await->firm;
 	return 0;
 }
 
@@ -67,7 +71,7 @@ detach(struct awaits *awaits, struct await *await, enum await_end end, struct li
 		list_remove(&await->waiters[i].node);
 	heap_remove(&awaits->timers, &await->timer_node);
 	list_remove(&await->node);
-	awaits->count--;
+	awaits->count -= !await->firm;
 	await->end = end;
 	list_push_back(woken, &await->node);
 }
@@ -111,11 +115,21 @@ awaits_next_due_locked(const struct awaits *awaits)
 }
 
 void
-awaits_shut_locked(struct awaits *awaits, struct list *woken)
+awaits_shut_locked(struct awaits *awaits, bool firm, struct list *woken)
 {
+	struct list all;
+
 	awaits->shut = true;
-	while (!list_empty(&awaits->waiting))
-		detach(awaits, container_of(awaits->waiting.next, struct await, node), AWAIT_SHUT_DOWN, woken);
+	awaits->shut_firm |= firm;
+	list_init(&all);
+	list_splice(&all, &awaits->waiting);
+	for (struct list *node; (node = list_pop_front(&all)) != NULL;) {
+		struct await *await = container_of(node, struct await, node);
+
+		list_push_back(&awaits->waiting, node);
+		if (firm || !await->firm)
+			detach(awaits, await, AWAIT_SHUT_DOWN, woken);
+	}
 }
 
 void
@@ -124,7 +138,8 @@ await_wake_all(struct list *woken)
 	for (struct list *node; (node = list_pop_front(woken)) != NULL;) {
 		struct await *await = container_of(node, struct await, node);
 
-		metric_add(await->end == AWAIT_TIMED_OUT ? METRIC_WAITS_TIMED_OUT : METRIC_WAITS_WOKEN, 1);
+		if (!await->firm)
+			metric_add(await->end == AWAIT_TIMED_OUT ? METRIC_WAITS_TIMED_OUT : METRIC_WAITS_WOKEN, 1);
 		await->wake(await);
 	}
 }

@@ -17,7 +17,9 @@
 #include "base/list.h"
 #include "core/job.h"
 
-#define AWAIT_DONE_ONLY UINT32_MAX /* as since: only the end counts */
+/* As since: only the end counts; or that the job's removal is decided (job->removal). */
+#define AWAIT_DONE_ONLY UINT32_MAX
+#define AWAIT_REMOVAL (UINT32_MAX - 1)
 
 struct await;
 
@@ -37,6 +39,7 @@ struct await {
 	size_t count;
 	size_t needed; /* so many must have fired */
 	int64_t due_mono_ms;
+	bool firm; /* for a commit, which comes soon: neither the limit nor the first part of a shut-down ends it */
 	void (*wake)(struct await *await); /* called once, without a lock, on any thread */
 	enum await_end end;                /* why it was woken; valid from the wake on */
 
@@ -48,8 +51,8 @@ struct await {
 struct awaits {
 	struct heap timers;
 	struct list waiting;
-	size_t count, limit;
-	bool shut;
+	size_t count, limit; /* of those that are not firm */
+	bool shut, shut_firm;
 };
 
 void awaits_init(struct awaits *awaits, size_t limit);
@@ -59,9 +62,9 @@ bool waiter_fired(const struct waiter *waiter);
 
 /*
  * Begins to wait. Returns 1 when there is nothing to wait for (enough have fired, or the server shuts down: end is
- * set), 0 when wake will be called, -EAGAIN when the limit of waits is reached (never for an unlimited one).
+ * set), 0 when wake will be called, -EAGAIN when the limit of waits is reached (never for a firm one).
  */
-int await_begin_locked(struct awaits *awaits, struct await *await, bool unlimited) __attribute__((warn_unused_result));
+int await_begin_locked(struct awaits *awaits, struct await *await) __attribute__((warn_unused_result));
 
 /* The job has changed: awaits that this satisfies are moved to woken. */
 void awaits_job_changed_locked(struct awaits *awaits, struct job *job, struct list *woken);
@@ -72,8 +75,8 @@ void awaits_expire_locked(struct awaits *awaits, int64_t now_mono_ms, struct lis
 /* The next time at which one is up; INT64_MAX for none. */
 int64_t awaits_next_due_locked(const struct awaits *awaits);
 
-/* Moves all to woken; from now on nothing waits. */
-void awaits_shut_locked(struct awaits *awaits, struct list *woken);
+/* Moves all to woken, the firm ones too if asked for; from now on nothing (else) waits. */
+void awaits_shut_locked(struct awaits *awaits, bool firm, struct list *woken);
 
 /* Calls wake on each. Without the lock. */
 void await_wake_all(struct list *woken);

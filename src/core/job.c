@@ -154,6 +154,24 @@ job_spec_has_tag(const struct job_spec *spec, const char *tag)
 	return false;
 }
 
+bool
+method_idempotent(const char *method)
+{
+	static const char *const methods[] = {
+		"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"};
+
+	for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+		if (strcmp(method, methods[i]) == 0)
+			return true;
+	return false;
+}
+
+bool
+job_spec_repeatable(const struct job_spec *spec)
+{
+	return spec->retry_unsafe || method_idempotent(spec->method);
+}
+
 void
 attempt_free(struct attempt *attempt)
 {
@@ -169,7 +187,7 @@ response_free(struct response *response)
 	if (response == NULL)
 		return;
 	struct arena arena = response->arena;
-	if (response->body.path != NULL)
+	if (response->body.path != NULL && !response->body.kept)
 		unlink(response->body.path);
 	free(response->body.path);
 	free(response->body.data);
@@ -190,6 +208,8 @@ job_new(struct job_spec *spec)
 	job->spec = spec;
 	list_init(&job->waiters);
 	list_init(&job->cancel_node);
+	list_init(&job->running_node);
+	list_init(&job->launch_node);
 	return job;
 }
 

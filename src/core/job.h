@@ -73,8 +73,8 @@ int fields_group(struct fields *fields) __attribute__((warn_unused_result));
 
 /* Where a fetch goes: what limits and connections are counted by. */
 struct origin_name {
-	char *scheme; /* "http" or "https" */
-	char *host;   /* lower case, ASCII (punycode), no brackets, no trailing dot */
+	const char *scheme; /* "http" or "https" */
+	char *host;         /* lower case, ASCII (punycode), no brackets, no trailing dot */
 	int port;
 };
 
@@ -115,14 +115,23 @@ struct job_spec {
 	int64_t delay_ms;       /* 0: none */
 	int64_t run_at_wall_ms; /* 0: none */
 	int64_t ttl_ms;         /* 0: the server's; set when prepared */
+	bool retry_unsafe;      /* may run again after a crash although its method is not idempotent */
 	char **tags;
 	size_t tag_count;
-	char *meta; /* compact JSON; NULL for null */
+	char *meta;              /* compact JSON; NULL for null */
+	char *idempotency_key;   /* NULL: none */
+	uint8_t fingerprint[32]; /* of all the above as asked for, when there is a key (api/codec_idempotency.c) */
 };
 
 struct job_spec *job_spec_new(void);
 void job_spec_free(struct job_spec *spec);
 bool job_spec_has_tag(const struct job_spec *spec, const char *tag);
+
+/* True for methods that may be repeated (RFC 9110, section 9.2.2); an unknown one may not. */
+bool method_idempotent(const char *method);
+
+/* True when an attempt whose outcome is not known may be made again: an idempotent method, or retry.unsafe. */
+bool job_spec_repeatable(const struct job_spec *spec);
 
 /* ---- what came of it */
 
@@ -162,6 +171,7 @@ struct body {
 	uint8_t sha256[32];
 	char *data;   /* the bytes, when they are kept in memory; malloc'd */
 	char *path;   /* the file, when they are not; malloc'd */
+	bool kept;    /* the file is the store's: it is not removed with the response */
 	bool is_text; /* valid UTF-8 without NUL; only told for bodies that are small enough to be inline */
 };
 
@@ -175,7 +185,7 @@ struct response {
 
 void attempt_free(struct attempt *attempt);
 
-/* Also removes the body's file. */
+/* Also removes the body's file, unless the store keeps it. */
 void response_free(struct response *response);
 
 /* How an attempt ended: the attempt, and either a response or an error (or neither, when it was aborted). */
@@ -186,12 +196,15 @@ struct outcome {
 	struct response *response;
 	struct job_error error;
 	bool aborted; /* cancelled or shut down: there is no result */
+	bool sent;    /* something of the request may have left this machine */
 };
 
 /* ---- the job */
 
 struct origin;
 struct transfer;
+
+enum job_removal { JOB_KEPT, JOB_GONE, JOB_WAS_GONE };
 
 struct job {
 	atomic_uint references;
@@ -203,11 +216,17 @@ struct job {
 	_Atomic(enum job_state) state; /* written under the core lock, through job_set_state */
 	uint32_t version;              /* 0: not durable yet */
 	bool unkept;                   /* the ledger could not take it in: it never was a job */
-	bool removed;                  /* a client removed it: its waiters still hold it */
+	int unkept_why;                /* then: the ledger's -errno */
+	struct id existing;            /* with -EEXIST: the job that has its idempotency key */
+	bool existing_same;            /* and whether that one's request is the same */
+	bool removed;                  /* a client removes it: its waiters still hold it */
+	enum job_removal removal;      /* what became of that */
 	bool finishing;                /* an end is on its way to the ledger: no other may begin */
+	bool launching;                /* taken for an attempt whose start is not durable yet */
+	unsigned crashes;              /* in a row in which the server found it running */
 	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms; /* 0: not yet */
 	int64_t attempt_started_wall_ms;                            /* of the newest attempt */
-	uint64_t finish_order;                                      /* 1, 2, 3 … over the process */
+	uint64_t finish_order;                                      /* grows from end to end, over restarts too */
 	struct attempt *attempts, *last_attempt;
 	unsigned attempt_count;
 	struct response *response;
@@ -230,7 +249,12 @@ struct job {
 	struct transfer *transfer; /* the loop's own */
 	struct list cancel_node;   /* in its loop's inbox; guarded by that inbox's lock */
 
-	UT_hash_handle table_hash; /* core/table.c */
+	/* core/table.c */
+	UT_hash_handle table_hash;
+	struct list running_node; /* among those that run */
+
+	struct list launch_node; /* service/run.c: ready for its loop */
+	void *pending_start;     /* the ledger's own: a start that it holds back; guarded by its lock */
 };
 
 /* A queued job with one reference, which takes the spec over; NULL when memory runs out (the spec stays the caller's). */

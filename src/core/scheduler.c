@@ -254,6 +254,13 @@ scheduler_set_limits_locked(struct scheduler *scheduler, const struct scheduler_
 
 /* ---- jobs */
 
+/* Only the wait for the first attempt is limited; a job may wait again after the server has ended. */
+static bool
+has_queue_timeout(const struct job *job)
+{
+	return job->spec->queue_timeout_ms != 0 && job->started_wall_ms == 0;
+}
+
 /* When a job that waits must be looked at again: at its run_at, then when a limit on its waiting is up. */
 static int64_t
 next_due(const struct job *job, int64_t now_mono_ms)
@@ -262,7 +269,7 @@ next_due(const struct job *job, int64_t now_mono_ms)
 
 	if (job->run_at_mono_ms > now_mono_ms)
 		due = job->run_at_mono_ms;
-	else if (job->spec->queue_timeout_ms != 0)
+	else if (has_queue_timeout(job))
 		due = job->run_at_mono_ms + job->spec->queue_timeout_ms;
 	if (job->spec->deadline_ms != 0 && job->created_mono_ms + job->spec->deadline_ms < due)
 		due = job->created_mono_ms + job->spec->deadline_ms;
@@ -384,7 +391,7 @@ overdue(const struct job *job, int64_t now_mono_ms)
 {
 	if (job->spec->deadline_ms != 0 && job->created_mono_ms + job->spec->deadline_ms <= now_mono_ms)
 		return JOB_ERROR_deadline_exceeded;
-	if (job->spec->queue_timeout_ms != 0 && job->run_at_mono_ms + job->spec->queue_timeout_ms <= now_mono_ms)
+	if (has_queue_timeout(job) && job->run_at_mono_ms + job->spec->queue_timeout_ms <= now_mono_ms)
 		return JOB_ERROR_queue_timeout;
 	return JOB_ERROR_none;
 }

@@ -11,6 +11,7 @@ table_init(struct table *table, size_t max_queued, size_t max_waiters)
 {
 	*table = (struct table){.max_queued = max_queued};
 	lock_init(&table->lock);
+	list_init(&table->running);
 	awaits_init(&table->awaits, max_waiters);
 }
 
@@ -21,6 +22,7 @@ table_release(struct table *table)
 
 	HASH_ITER(table_hash, table->jobs, job, next) {
 		HASH_DELETE(table_hash, table->jobs, job);
+		list_remove(&job->running_node);
 		job_unref(job);
 	}
 	lock_release(&table->lock);
@@ -50,6 +52,22 @@ table_unreserve_locked(struct table *table)
 	table->admitted--;
 }
 
+void
+table_readmit_locked(struct table *table, const struct job *job)
+{
+	lock_assert_held(&table->lock);
+	table->admitted += queues(job->state);
+}
+
+/* Keeps the list of those that run. */
+static void
+list_if_running(struct table *table, struct job *job)
+{
+	list_remove(&job->running_node);
+	if (job->state == JOB_running)
+		list_push_back(&table->running, &job->running_node);
+}
+
 int
 table_insert_locked(struct table *table, struct job *job)
 {
@@ -59,6 +77,7 @@ table_insert_locked(struct table *table, struct job *job)
 		return -ENOMEM;
 	job_ref(job);
 	table->counts[job->state]++;
+	list_if_running(table, job);
 	return 0;
 }
 
@@ -67,6 +86,7 @@ table_remove_locked(struct table *table, struct job *job)
 {
 	lock_assert_held(&table->lock);
 	HASH_DELETE(table_hash, table->jobs, job);
+	list_remove(&job->running_node);
 	table->counts[job->state]--;
 	job_unref(job);
 }
@@ -81,6 +101,20 @@ table_find_locked(struct table *table, const struct id *id)
 	return job;
 }
 
+size_t
+table_running_locked(struct table *table, struct job **jobs, size_t max)
+{
+	size_t count = 0;
+
+	lock_assert_held(&table->lock);
+	LIST_FOR_EACH(node, &table->running) {
+		if (count == max)
+			break;
+		jobs[count++] = job_ref(container_of(node, struct job, running_node));
+	}
+	return count;
+}
+
 static void
 change_state(struct table *table, struct job *job, enum job_state state)
 {
@@ -89,6 +123,7 @@ change_state(struct table *table, struct job *job, enum job_state state)
 	job_set_state(job, state);
 	table->admitted += queues(state);
 	table->counts[state]++;
+	list_if_running(table, job);
 }
 
 void
@@ -107,7 +142,6 @@ table_finish_locked(struct table *table, struct job *job, enum job_state state, 
 	assert(job_state_done(state));
 	change_state(table, job, state);
 	table->counts[state]--;
-	job->finish_order = ++table->finish_order;
 	awaits_job_changed_locked(&table->awaits, job, woken);
 	HASH_DELETE(table_hash, table->jobs, job);
 	job_unref(job);

@@ -17,9 +17,9 @@ struct table {
 	struct lock lock; /* the core lock */
 	struct job *jobs; /* a hash of live jobs by id; holds a reference to each */
 	size_t counts[JOB_STATE_COUNT];
-	size_t admitted; /* not running, not done: what --max-queued bounds; counts reservations too */
+	struct list running; /* jobs in that state, the one that began last at the end */
+	size_t admitted;     /* not running, not done: what --max-queued bounds; counts reservations too */
 	size_t max_queued;
-	uint64_t finish_order;
 	struct awaits awaits;
 };
 
@@ -32,7 +32,10 @@ void table_release(struct table *table);
 int table_reserve_locked(struct table *table) __attribute__((warn_unused_result));
 void table_unreserve_locked(struct table *table);
 
-/* Makes a reserved, queued job visible. Takes a reference of its own. Returns 0 or -ENOMEM. */
+/* Takes a place for a job of an earlier life, even when the queue is full. */
+void table_readmit_locked(struct table *table, const struct job *job);
+
+/* Makes a reserved job visible. Takes a reference of its own. Returns 0 or -ENOMEM. */
 int table_insert_locked(struct table *table, struct job *job) __attribute__((warn_unused_result));
 
 /* Takes out a job that was inserted, as if it had not been; its reservation stays. */
@@ -40,6 +43,9 @@ void table_remove_locked(struct table *table, struct job *job);
 
 /* The job, borrowed, or NULL. */
 struct job *table_find_locked(struct table *table, const struct id *id);
+
+/* Up to max jobs that run, each with a reference. */
+size_t table_running_locked(struct table *table, struct job **jobs, size_t max);
 
 /* Moves a job to a state that is not done. Awaits it satisfies are moved to woken. */
 void table_move_locked(struct table *table, struct job *job, enum job_state state, struct list *woken);

@@ -27,18 +27,6 @@
  * them, so that we know when the last byte was handed over. */
 #define SMALL_BODY_BYTES 32768
 
-bool
-hop_method_idempotent(const char *method)
-{
-	static const char *const methods[] = {
-		"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"};
-
-	for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-		if (strcmp(method, methods[i]) == 0)
-			return true;
-	return false;
-}
-
 enum job_phase
 hop_phase(const struct transfer *transfer)
 {
@@ -129,7 +117,8 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 		transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);
 		return CURL_PREREQFUNC_ABORT;
 	}
-	if (++transfer->sends > 1 && !hop_method_idempotent(transfer->method)) {
+	transfer->sent = true;
+	if (++transfer->sends > 1 && !method_idempotent(transfer->method)) {
 		/* libcurl found the connection dead and would send the request again: it may have been seen. */
 		transfer_note_failure(transfer, JOB_ERROR_connection_lost, JOB_PHASE_send,
 			"the connection was lost while the request was sent; %s is not sent twice", transfer->method);
@@ -465,7 +454,7 @@ set_method(struct transfer *transfer)
 	 * On a kept connection that the origin is just closing nobody could tell whether a POST was seen: it would fail,
 	 * since it may not be sent twice. Nor does libcurl repeat a request of which more than the first piece is sent.
 	 */
-	if (!hop_method_idempotent(method) || (body && spec->body_bytes > SMALL_BODY_BYTES))
+	if (!method_idempotent(method) || (body && spec->body_bytes > SMALL_BODY_BYTES))
 		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
 }
 

@@ -9,9 +9,6 @@
 /* Sets the easy handle up for the transfer's hop. Returns 0 or -ENOMEM. */
 int hop_prepare(struct transfer *transfer) __attribute__((warn_unused_result));
 
-/* True when the method may be sent twice (RFC 9110, section 9.2.2). */
-bool hop_method_idempotent(const char *method);
-
 /* The phase as far as libcurl knows it: TCP connected or not, TLS done or not. */
 enum job_phase hop_phase(const struct transfer *transfer);
 

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,31 +14,11 @@
 
 #include "base/text.h"
 
-/* Fetched once: asking OpenSSL 3 for an algorithm by name takes locks and a while. */
-static const EVP_MD *sha256;
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-
-static void
-load_sha256(void)
-{
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-#else
-	sha256 = EVP_sha256();
-#endif
-}
-
 int
 sink_open(struct sink *sink, const char *dir, const struct id *id, int64_t cap, int64_t inline_bytes)
 {
-	pthread_once(&sha256_once, load_sha256);
 	*sink = (struct sink){.dir = dir, .id = *id, .cap = cap, .inline_bytes = inline_bytes, .fd = -1};
-	sink->hash = EVP_MD_CTX_new();
-	if (sink->hash == NULL || sha256 == NULL || EVP_DigestInit_ex(sink->hash, sha256, NULL) != 1) {
-		sink_abandon(sink);
-		return -ENOMEM;
-	}
-	return 0;
+	return sha256_init(&sink->hash);
 }
 
 static int
@@ -66,7 +44,7 @@ spill(struct sink *sink)
 	char name[ID_TEXT_BYTES];
 
 	id_format(&sink->id, name);
-	if (asprintf(&sink->path, "%s/%s", sink->dir, name) < 0) {
+	if (asprintf(&sink->path, "%s/%s.part", sink->dir, name) < 0) {
 		sink->path = NULL;
 		return -ENOMEM;
 	}
@@ -84,7 +62,7 @@ sink_write(struct sink *sink, const void *bytes, size_t count)
 	if ((int64_t)count > sink->cap - sink->bytes)
 		return -EFBIG;
 	sink->bytes += (int64_t)count;
-	EVP_DigestUpdate(sink->hash, bytes, count);
+	sha256_update(&sink->hash, bytes, count);
 	int64_t in_memory = sink->inline_bytes > SINK_MEMORY_BYTES ? sink->inline_bytes : SINK_MEMORY_BYTES;
 	if (sink->fd < 0 && sink->bytes <= in_memory) {
 		buffer_append(&sink->memory, bytes, count);
@@ -97,8 +75,7 @@ sink_write(struct sink *sink, const void *bytes, size_t count)
 static void
 close_sink(struct sink *sink)
 {
-	EVP_MD_CTX_free(sink->hash);
-	sink->hash = NULL;
+	sha256_abandon(&sink->hash);
 	if (sink->fd >= 0)
 		close(sink->fd);
 	sink->fd = -1;
@@ -112,7 +89,9 @@ sink_finish(struct sink *sink, struct body *ret)
 {
 	struct body body = {.bytes = sink->bytes};
 
-	EVP_DigestFinal_ex(sink->hash, body.sha256, NULL);
+	int error = sha256_final(&sink->hash, body.sha256);
+	if (error != 0)
+		return error;
 	if (sink->fd >= 0) {
 		int failed = close(sink->fd);
 

@@ -1,6 +1,6 @@
 /*
- * Where a response's body goes as it arrives: memory up to a bound, then a file. Counts the decoded bytes, hashes them
- * (SHA-256), and stops at the cap. One thread.
+ * Where a response's body goes as it arrives: memory up to a bound, then a file, ID.part, which a durable store syncs and moves
+ * to its name. Counts the decoded bytes, hashes them (SHA-256), and stops at the cap. One thread.
  */
 #ifndef FETCHPOOL_FETCH_SINK_H
 #define FETCHPOOL_FETCH_SINK_H
@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/id.h"
+#include "base/sha256.h"
 #include "core/job.h"
 
 #define SINK_MEMORY_BYTES (64 * 1024) /* at least so much stays in memory */
@@ -21,7 +22,7 @@ struct sink {
 	struct buffer memory;
 	int fd; /* -1: no file */
 	char *path;
-	void *hash;
+	struct sha256 hash;
 };
 
 /* Bodies of up to inline_bytes stay in memory, too, and are tested for being text. Returns 0 or -ENOMEM. */

@@ -139,6 +139,7 @@ transfer_finish(struct transfer *transfer)
 		response_free(outcome->response);
 		outcome->response = NULL;
 	}
+	outcome->sent = transfer->sent;
 	metric_add(outcome->aborted                             ? METRIC_ATTEMPTS_ABORTED
 			: outcome->error.code == JOB_ERROR_none ? METRIC_ATTEMPTS_OK
 								: METRIC_ATTEMPTS_FAILED,

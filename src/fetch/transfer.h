@@ -46,6 +46,7 @@ struct transfer {
 	char curl_error[CURL_ERROR_SIZE];
 	size_t body_sent;
 	unsigned sends; /* how often libcurl was about to send this hop's request */
+	bool sent;      /* it was, for any hop */
 	bool redirecting;
 	size_t redirect_body_bytes;
 	struct head head;

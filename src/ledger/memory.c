@@ -23,7 +23,8 @@
 /* What the store keeps of a job beside the job. */
 struct record {
 	UT_hash_handle hh;
-	struct job *job; /* a reference */
+	UT_hash_handle key_hash; /* by idempotency key, when the job has one */
+	struct job *job;         /* a reference */
 	struct heap_node expiry_node;
 	struct list finished_node; /* in the order they ended, once done */
 	int64_t expires_wall_ms;
@@ -39,11 +40,11 @@ struct place {
 struct memory {
 	struct ledger base;
 	struct ledger_limits limits;
-	ledger_committed_fn *committed;
-	void *context;
+	struct ledger_hooks hooks;
 
 	struct lock lock;
 	struct record *records; /* by id */
+	struct record *keyed;   /* by idempotency key */
 	struct place *order;    /* in the order of ids, which is that of submission */
 	size_t order_count, order_capacity, gaps;
 	struct heap expiry;
@@ -70,6 +71,15 @@ find_locked(struct memory *memory, const struct id *id)
 	struct record *record;
 
 	HASH_FIND(hh, memory->records, id, sizeof *id, record);
+	return record;
+}
+
+static struct record *
+find_key_locked(struct memory *memory, const char *key)
+{
+	struct record *record;
+
+	HASH_FIND(key_hash, memory->keyed, key, strlen(key), record);
 	return record;
 }
 
@@ -154,6 +164,32 @@ bytes_of(const struct job *job, const struct response *response, const struct at
 	return bytes;
 }
 
+/* False when memory runs out. */
+static bool
+add_key_locked(struct memory *memory, struct record *record)
+{
+	const char *key = record->job->spec->idempotency_key;
+
+	if (key == NULL)
+		return true;
+	HASH_ADD_KEYPTR(key_hash, memory->keyed, key, strlen(key), record);
+	return record->key_hash.tbl != NULL;
+}
+
+/* True when another job has the key of this one; which, and how it compares. */
+static bool
+key_taken_locked(struct memory *memory, struct ledger_entry *entry)
+{
+	const struct job_spec *spec = entry->job->spec;
+	struct record *other = spec->idempotency_key == NULL ? NULL : find_key_locked(memory, spec->idempotency_key);
+
+	if (other == NULL)
+		return false;
+	entry->existing = other->job->id;
+	entry->same = memcmp(other->job->spec->fingerprint, spec->fingerprint, sizeof spec->fingerprint) == 0;
+	return true;
+}
+
 static int
 add_locked(struct memory *memory, struct job *job)
 {
@@ -167,6 +203,11 @@ add_locked(struct memory *memory, struct job *job)
 	list_init(&record->finished_node);
 	HASH_ADD_KEYPTR(hh, memory->records, &job->id, sizeof job->id, record);
 	if (record->hh.tbl == NULL) {
+		free(record);
+		return -ENOMEM;
+	}
+	if (!add_key_locked(memory, record)) {
+		HASH_DEL(memory->records, record);
 		free(record);
 		return -ENOMEM;
 	}
@@ -184,6 +225,8 @@ take_locked(struct memory *memory, struct record *record)
 
 	order_remove(memory, record);
 	HASH_DEL(memory->records, record);
+	if (job->spec->idempotency_key != NULL)
+		HASH_DELETE(key_hash, memory->keyed, record);
 	heap_remove(&memory->expiry, &record->expiry_node);
 	if (!list_empty(&record->finished_node)) {
 		list_remove(&record->finished_node);
@@ -253,12 +296,31 @@ evict(struct memory *memory)
 /* ---- the interface */
 
 static void
-remove_entry_locked(struct memory *memory, struct ledger_entry *entry, struct job **ret_gone)
+remove_entry_locked(struct memory *memory, struct ledger_entry *entry)
 {
 	struct record *record = find_locked(memory, &entry->job->id);
 
 	entry->found = record != NULL;
-	*ret_gone = record == NULL ? NULL : take_locked(memory, record);
+	if (record != NULL)
+		job_unref(take_locked(memory, record)); /* not the last one: the entry holds another */
+}
+
+static int
+write_entry_locked(struct memory *memory, struct ledger_entry *entry)
+{
+	switch (entry->verb) {
+	case LEDGER_ADD:
+		return key_taken_locked(memory, entry) ? -EEXIST : add_locked(memory, entry->job);
+	case LEDGER_END:
+		return end_locked(memory, entry->job, &entry->end);
+	case LEDGER_REMOVE:
+		remove_entry_locked(memory, entry);
+		return 0;
+	case LEDGER_START:
+	case LEDGER_REQUEUE:
+		return 0; /* the job itself is what is kept */
+	}
+	return -EINVAL;
 }
 
 static void
@@ -270,30 +332,29 @@ memory_write(struct ledger *ledger, struct list *entries)
 	lock_take(&memory->lock);
 	LIST_FOR_EACH(node, entries) {
 		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
-		struct job *gone = NULL;
 
-		entry->error = 0;
-		if (entry->verb == LEDGER_ADD)
-			entry->error = add_locked(memory, entry->job);
-		else if (entry->verb == LEDGER_END)
-			entry->error = end_locked(memory, entry->job, &entry->end);
-		else
-			remove_entry_locked(memory, entry, &gone);
-		if (gone != NULL)
-			job_unref(gone); /* not the last one: the entry holds another */
+		entry->error = write_entry_locked(memory, entry);
 	}
 	full = over_limits(memory);
 	lock_drop(&memory->lock);
-	memory->committed(memory->context, entries);
+	memory->hooks.committed(memory->hooks.context, entries);
 	if (full)
 		evict(memory);
 }
 
 static int
-memory_find(struct ledger *ledger, const struct id *id, struct job **ret)
+memory_recover(struct ledger *ledger, const struct id *after, struct job **jobs, size_t limit)
+{
+	(void)ledger, (void)after, (void)jobs, (void)limit;
+	return 0;
+}
+
+static int
+memory_find(struct ledger *ledger, const struct id *id, enum ledger_depth depth, struct job **ret)
 {
 	struct memory *memory = memory_of(ledger);
 
+	(void)depth;
 	lock_take(&memory->lock);
 	struct record *record = find_locked(memory, id);
 	if (record != NULL)
@@ -305,7 +366,7 @@ memory_find(struct ledger *ledger, const struct id *id, struct job **ret)
 /* Looks at up to SCAN_BATCH places below *before; moves *before down to the last one looked at. */
 static size_t
 list_some(struct memory *memory, const struct ledger_filter *filter, struct id *before, bool *from_newest,
-	struct job **jobs, size_t limit, bool *ret_end)
+	struct id *ids, size_t limit, bool *ret_end)
 {
 	size_t count = 0, looked = 0;
 
@@ -317,24 +378,27 @@ list_some(struct memory *memory, const struct ledger_filter *filter, struct id *
 		*before = place->id;
 		*from_newest = false;
 		if (place->record != NULL && ledger_filter_fits(filter, place->record->job))
-			jobs[count++] = job_ref(place->record->job);
+			ids[count++] = place->id;
 	}
 	*ret_end = at == 0;
 	lock_drop(&memory->lock);
 	return count;
 }
 
-static size_t
-memory_list(struct ledger *ledger, const struct ledger_filter *filter, const struct id *before, struct job **jobs,
+static int
+memory_list(struct ledger *ledger, const struct ledger_filter *filter, const struct id *before, struct id *ids,
 	size_t limit)
 {
+	struct ledger_filter wide = *filter;
 	struct id cursor = before != NULL ? *before : (struct id){{0}};
 	bool from_newest = before == NULL, end = false;
 	size_t count = 0;
 
+	if ((filter->states & LEDGER_LIVE_STATES) != 0)
+		wide.states |= LEDGER_LIVE_STATES;
 	while (count < limit && !end)
-		count += list_some(memory_of(ledger), filter, &cursor, &from_newest, jobs + count, limit - count, &end);
-	return count;
+		count += list_some(memory_of(ledger), &wide, &cursor, &from_newest, ids + count, limit - count, &end);
+	return (int)count;
 }
 
 static int64_t
@@ -388,19 +452,35 @@ memory_close(struct ledger *ledger)
 	free(memory);
 }
 
+static bool
+memory_accepts(struct ledger *ledger, char *ret_why, size_t size)
+{
+	(void)ledger, (void)ret_why, (void)size;
+	return true;
+}
+
+/* Everything is committed as soon as it is written. */
+static void
+memory_stop(struct ledger *ledger)
+{
+	(void)ledger;
+}
+
 static const struct ledger_ops memory_ops = {
 	.name = "memory",
+	.recover = memory_recover,
 	.write = memory_write,
 	.find = memory_find,
 	.list = memory_list,
 	.sweep = memory_sweep,
+	.accepts = memory_accepts,
 	.usage = memory_usage,
+	.stop = memory_stop,
 	.close = memory_close,
 };
 
 int
-ledger_memory_open(
-	const struct ledger_limits *limits, ledger_committed_fn *committed, void *context, struct ledger **ret)
+ledger_memory_open(const struct ledger_limits *limits, const struct ledger_hooks *hooks, struct ledger **ret)
 {
 	struct memory *memory = calloc(1, sizeof *memory);
 
@@ -408,8 +488,7 @@ ledger_memory_open(
 		return -ENOMEM;
 	memory->base.ops = &memory_ops;
 	memory->limits = *limits;
-	memory->committed = committed;
-	memory->context = context;
+	memory->hooks = *hooks;
 	lock_init(&memory->lock);
 	heap_init(&memory->expiry, expires_before);
 	list_init(&memory->finished);

@@ -2,35 +2,8 @@
 #include "service/private.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/clock.h"
 
 #define PAGE 500 /* jobs cancelled under one hold of the core lock */
-
-/* The attempt that a cancel cuts off, as far as it can be told without waiting for its loop. */
-static struct attempt *
-cut_attempt(const struct job *job)
-{
-	struct arena arena = {0};
-	struct attempt *attempt = arena_alloc(&arena, sizeof *attempt);
-
-	if (attempt == NULL)
-		return NULL;
-	*attempt = (struct attempt){
-		.arena = arena,
-		.number = job->attempt_count + 1,
-		.started_wall_ms = job->attempt_started_wall_ms,
-		.finished_wall_ms = wall_ms(),
-		.received_bytes = atomic_load_explicit(&job->received_bytes, memory_order_relaxed),
-		.timings = {-1, -1, -1, -1, -1, -1},
-	};
-	attempt->timings.total = attempt->finished_wall_ms - attempt->started_wall_ms;
-	attempt->timings.queue =
-		job->started_wall_ms > job->run_at_wall_ms ? job->started_wall_ms - job->run_at_wall_ms : 0;
-	return attempt;
-}
 
 void
 cancel_job_locked(struct service *service, struct job *job, struct list *changes)
@@ -38,9 +11,9 @@ cancel_job_locked(struct service *service, struct job *job, struct list *changes
 	struct attempt *attempt = NULL;
 
 	if (job->state == JOB_running) {
-		attempt = cut_attempt(job);
+		attempt = cut_attempt_locked(job);
 		pool_cancel(service->pool, job);
-	} else {
+	} else if (!job->launching && job->origin != NULL) {
 		scheduler_remove_locked(service->scheduler, job);
 	}
 	end_job_locked(service, job, JOB_cancelled, NULL, attempt, NULL, changes);
@@ -67,79 +40,108 @@ service_cancel(struct service *service, const struct id *id, struct job **ret, b
 	if (removed)
 		return -ENOENT;
 	if (job == NULL)
-		return service_find(service, id, ret);
+		return service_find(service, id, LEDGER_WHOLE, ret);
 	*ret = job;
 	return 0;
 }
 
-int
-service_remove(struct service *service, const struct id *id)
+/* One that is live: it ends first, which removes it. */
+static bool
+remove_live_locked(struct service *service, struct job *job, struct list *changes)
 {
-	struct ledger_entry *entry;
-	struct list changes;
-	struct job *job;
-
-	list_init(&changes);
-	if (service_find(service, id, &job) != 0)
-		return -ENOENT;
-	lock_take(&service->table.lock);
-	bool first = !job->removed;
+	if (job->removed)
+		return false;
 	job->removed = true;
-	if (first && !job_state_done(job->state) && !job->finishing)
-		cancel_job_locked(service, job, &changes);
-	lock_drop(&service->table.lock);
-	if (first) {
-		entry = change_new(LEDGER_REMOVE, job);
-		if (entry == NULL)
-			abort(); /* the client would find a job that it was told is gone */
-		list_push_back(&changes, &entry->node);
-		changes_write(service, &changes);
-	}
-	job_unref(job);
-	return first ? 0 : -ENOENT;
+	if (!job->finishing)
+		cancel_job_locked(service, job, changes);
+	return true;
 }
 
-/* Cancels those of a page that still fit. */
+int
+service_remove(struct service *service, const struct id *id, struct job **ret)
+{
+	struct list changes;
+
+	list_init(&changes);
+	lock_take(&service->table.lock);
+	struct job *job = table_find_locked(&service->table, id);
+	bool first = job != NULL && remove_live_locked(service, job, &changes);
+	if (first)
+		job_ref(job);
+	lock_drop(&service->table.lock);
+	if (job != NULL && !first)
+		return -ENOENT;
+	if (job == NULL) {
+		int error = service_find(service, id, LEDGER_SUMMARY, &job);
+		if (error != 0)
+			return error;
+		lock_take(&service->table.lock);
+		first = !job->removed;
+		job->removed = true;
+		/* It may have been found live after all. */
+		if (first && !job_state_done(job->state) && !job->finishing)
+			cancel_job_locked(service, job, &changes);
+		bool done = job_state_done(job->state);
+		lock_drop(&service->table.lock);
+		if (!first) {
+			job_unref(job);
+			return -ENOENT;
+		}
+		if (done)
+			change_removal(job, &changes);
+	}
+	changes_write(service, &changes);
+	*ret = job;
+	return 0;
+}
+
+/* Cancels those of a page that still fit. The last of them goes to *last, with a reference. */
 static size_t
-cancel_page(struct service *service, const struct ledger_filter *filter, struct job **jobs, size_t count)
+cancel_page(struct service *service, const struct ledger_filter *filter, const struct id *ids, size_t count,
+	struct job **last)
 {
 	struct list changes;
 	size_t cancelled = 0;
+	struct job *before = *last;
 
 	list_init(&changes);
 	lock_take(&service->table.lock);
 	for (size_t i = 0; i < count; i++) {
-		struct job *job = jobs[i];
+		struct job *job = table_find_locked(&service->table, &ids[i]);
 
-		if (job->version == 0 || job->finishing || job->removed || !ledger_filter_fits(filter, job))
+		if (job == NULL || job->finishing || job->removed || !ledger_filter_fits(filter, job))
 			continue;
 		cancel_job_locked(service, job, &changes);
 		cancelled++;
+		*last = job;
 	}
+	if (cancelled > 0)
+		job_ref(*last);
 	lock_drop(&service->table.lock);
 	changes_write(service, &changes);
+	if (cancelled > 0 && before != NULL)
+		job_unref(before);
 	return cancelled;
 }
 
-size_t
-service_cancel_matching(struct service *service, const struct ledger_filter *filter)
+int
+service_cancel_matching(
+	struct service *service, const struct ledger_filter *filter, size_t *ret_count, struct job **ret_last)
 {
 	struct ledger_filter live = *filter;
-	struct job *jobs[PAGE];
-	struct id cursor;
-	size_t count, cancelled = 0;
-	unsigned open = 1u << JOB_queued | 1u << JOB_running | 1u << JOB_retrying;
+	struct id ids[PAGE], cursor;
 
-	live.states = filter->states == 0 ? open : filter->states & open;
+	*ret_count = 0;
+	*ret_last = NULL;
+	live.states = filter->states == 0 ? LEDGER_LIVE_STATES : filter->states & LEDGER_LIVE_STATES;
 	if (live.states == 0)
 		return 0;
 	for (const struct id *before = NULL;; before = &cursor) {
-		count = service->ledger->ops->list(service->ledger, &live, before, jobs, PAGE);
-		if (count == 0)
-			return cancelled;
-		cursor = jobs[count - 1]->id;
-		cancelled += cancel_page(service, &live, jobs, count);
-		for (size_t i = 0; i < count; i++)
-			job_unref(jobs[i]);
+		int count = service->ledger->ops->list(service->ledger, &live, before, ids, PAGE);
+
+		if (count <= 0)
+			return count;
+		cursor = ids[count - 1];
+		*ret_count += cancel_page(service, &live, ids, (size_t)count, ret_last);
 	}
 }

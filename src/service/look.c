@@ -2,19 +2,26 @@
 #include "service/private.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
-#define LIST_PAGE 256 /* jobs looked at under one hold of the core lock */
+#define LIST_PAGE 256 /* ids that the ledger gives at once */
 
-int
-service_find(struct service *service, const struct id *id, struct job **ret)
+/* A live job, with a reference; NULL when there is none. */
+static struct job *
+find_live(struct service *service, const struct id *id)
 {
 	lock_take(&service->table.lock);
 	struct job *job = table_find_locked(&service->table, id);
 	if (job != NULL)
 		job_ref(job);
 	lock_drop(&service->table.lock);
-	if (job == NULL && service->ledger->ops->find(service->ledger, id, &job) != 0)
-		return -ENOENT;
+	return job;
+}
+
+/* Among those that were taken in and not removed. Takes the reference over. */
+static int
+check_there(struct service *service, struct job *job, struct job **ret)
+{
 	lock_take(&service->table.lock);
 	bool gone = job->removed || job->version == 0;
 	lock_drop(&service->table.lock);
@@ -24,6 +31,28 @@ service_find(struct service *service, const struct id *id, struct job **ret)
 	}
 	*ret = job;
 	return 0;
+}
+
+/*
+ * The live ones are in the table, the others in the ledger. Between the looks a job may come into the table, or leave it with its end:
+ * then another look finds it. One that is still on its way into the table is not known to anyone yet.
+ */
+int
+service_find(struct service *service, const struct id *id, enum ledger_depth depth, struct job **ret)
+{
+	for (int look = 0; look < 3; look++) {
+		struct job *job = find_live(service, id);
+
+		if (job != NULL)
+			return check_there(service, job, ret);
+		int error = service->ledger->ops->find(service->ledger, id, depth, &job);
+		if (error != 0)
+			return error;
+		if (job_state_done(job->state))
+			return check_there(service, job, ret);
+		job_unref(job);
+	}
+	return -ENOENT;
 }
 
 static void
@@ -36,6 +65,10 @@ view_locked(struct job *job, struct job_view *ret)
 		.state = job->state,
 		.version = job->version,
 		.unkept = job->unkept,
+		.unkept_why = job->unkept_why,
+		.existing = job->existing,
+		.existing_same = job->existing_same,
+		.removal = job->removal,
 		.started_wall_ms = job->started_wall_ms,
 		.finished_wall_ms = job->finished_wall_ms,
 		.expires_wall_ms = job->expires_wall_ms,
@@ -61,58 +94,108 @@ service_view(struct service *service, struct job *const *jobs, size_t count, str
 	lock_drop(&service->table.lock);
 }
 
-/*
- * Sorts a page into those that still fit, in front, and those that are gone or have moved out of the filter since the
- * ledger looked. Returns the number of the former.
- */
-static size_t
-sort_fitting(struct service *service, const struct ledger_filter *filter, struct job **jobs, size_t count)
+/* The jobs of a page of ids that fit, as they are now, in its order. Returns their number or -EIO. */
+static int
+fetch_page(
+	struct service *service, const struct ledger_filter *filter, const struct id *ids, int count, struct job **jobs)
 {
-	struct job *gone[LIST_PAGE];
-	size_t kept = 0, lost = 0;
+	int kept = 0;
 
-	lock_take(&service->table.lock);
-	for (size_t i = 0; i < count; i++) {
-		struct job *job = jobs[i];
+	for (int i = 0; i < count; i++) {
+		struct job *job;
+		int error = service_find(service, &ids[i], LEDGER_SUMMARY, &job);
 
-		if (job->removed || job->version == 0 || !ledger_filter_fits(filter, job))
-			gone[lost++] = job;
-		else
+		if (error == -ENOENT)
+			continue;
+		if (error != 0) {
+			while (kept > 0)
+				job_unref(jobs[--kept]);
+			return error;
+		}
+		/* It may have moved on since the ledger looked. */
+		if (ledger_filter_fits(filter, job))
 			jobs[kept++] = job;
+		else
+			job_unref(job);
 	}
-	lock_drop(&service->table.lock);
-	for (size_t i = 0; i < lost; i++)
-		job_unref(gone[i]); /* outside the lock: the last reference may unlink a file */
 	return kept;
 }
 
-size_t
-service_list(struct service *service, const struct ledger_filter *filter, const struct id *before, struct job **jobs,
+static int
+newest_first(const void *a, const void *b)
+{
+	struct job *const *first = a, *const *second = b;
+
+	return id_compare(&(*second)->id, &(*first)->id);
+}
+
+/* Those that run are few, and the table knows them as they are now. */
+static int
+list_running(struct service *service, const struct ledger_filter *filter, const struct id *before, struct job **jobs,
 	size_t limit)
 {
-	struct id cursor;
-	size_t kept = 0;
+	size_t max = (size_t)service->config->max_in_flight, kept = 0;
+	struct job **running = calloc(max, sizeof(struct job *));
 
-	while (kept < limit) {
-		size_t wanted = limit - kept < LIST_PAGE ? limit - kept : LIST_PAGE;
-		size_t count = service->ledger->ops->list(service->ledger, filter, before, jobs + kept, wanted);
+	if (running == NULL)
+		return -ENOMEM;
+	lock_take(&service->table.lock);
+	size_t found = table_running_locked(&service->table, running, max), count = 0;
+	for (size_t i = 0; i < found; i++) {
+		struct job *job = running[i];
 
-		if (count == 0)
-			break;
-		cursor = jobs[kept + count - 1]->id;
-		before = &cursor;
-		kept += sort_fitting(service, filter, jobs + kept, count);
-		if (count < wanted)
-			break;
+		if ((before == NULL || id_compare(&job->id, before) < 0) && !job->removed &&
+			ledger_filter_fits(filter, job))
+			running[count++] = job;
+		else
+			job_unref(job); /* not the last reference: the table has one */
 	}
-	return kept;
+	lock_drop(&service->table.lock);
+	qsort(running, count, sizeof *running, newest_first);
+	for (size_t i = 0; i < count; i++) {
+		if (kept < limit)
+			jobs[kept++] = running[i];
+		else
+			job_unref(running[i]);
+	}
+	free(running);
+	return (int)kept;
 }
 
 int
-service_await(struct service *service, struct await *await, bool unlimited)
+service_list(struct service *service, const struct ledger_filter *filter, const struct id *before, struct job **jobs,
+	size_t limit)
+{
+	struct id ids[LIST_PAGE];
+	size_t kept = 0;
+	int error = 0;
+
+	if (filter->states == 1u << JOB_running)
+		return list_running(service, filter, before, jobs, limit);
+	while (error == 0 && kept < limit) {
+		size_t wanted = limit - kept < LIST_PAGE ? limit - kept : LIST_PAGE;
+		int count = service->ledger->ops->list(service->ledger, filter, before, ids, wanted);
+		int found = count <= 0 ? count : fetch_page(service, filter, ids, count, jobs + kept);
+
+		if (found > 0)
+			kept += (size_t)found;
+		error = found < 0 ? found : 0;
+		if (count < (int)wanted)
+			break;
+		before = &ids[count - 1];
+	}
+	if (error == 0)
+		return (int)kept;
+	while (kept > 0)
+		job_unref(jobs[--kept]);
+	return error;
+}
+
+int
+service_await(struct service *service, struct await *await)
 {
 	lock_take(&service->table.lock);
-	int rc = await_begin_locked(&service->table.awaits, await, unlimited);
+	int rc = await_begin_locked(&service->table.awaits, await);
 	if (rc == 0)
 		poke_housekeeper_locked(service, await->due_mono_ms);
 	lock_drop(&service->table.lock);

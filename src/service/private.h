@@ -30,19 +30,26 @@ struct service {
 	int64_t sleeps_until; /* monotonic */
 	int64_t sweep_due_wall_ms;
 	int64_t next_complaint_mono_ms;
-	_Atomic(bool) draining; /* written under the lock, read anywhere */
+	_Atomic(bool) draining;   /* written under the lock, read anywhere */
+	_Atomic(bool) recovering; /* the same */
 	bool aborted;
-	struct cond idle; /* nothing is in flight any more */
+	struct cond idle;      /* nothing is in flight any more */
+	uint64_t finish_order; /* of the newest end */
+	struct list *launched; /* for each loop: jobs whose start is durable, to be handed to it */
 };
 
 /* A change on its way to the ledger; freed when it is committed. NULL when memory runs out. */
 struct ledger_entry *change_new(enum ledger_verb verb, struct job *job);
 
+/* Adds to changes that a finished job goes. A lack of memory aborts: the client would find what it was told is gone. */
+void change_removal(struct job *job, struct list *changes);
+
 /* Hands changes to the ledger. Without the core lock. */
 void changes_write(struct service *service, struct list *changes);
 
-/* The ledger's answer (a ledger_committed_fn). */
+/* The ledger's hooks. */
 void changes_committed(void *context, struct list *entries);
+void changes_relieved(void *context);
 
 /*
  * Adds the end of a job to changes and marks the job as finishing. With the core lock. Attempt and response become the
@@ -50,6 +57,18 @@ void changes_committed(void *context, struct list *entries);
  */
 void end_job_locked(struct service *service, struct job *job, enum job_state state, const struct job_error *error,
 	struct attempt *attempt, struct response *response, struct list *changes);
+
+/*
+ * Adds to changes that the job waits again as if its attempt had not begun: once that is committed it is queued, and goes to
+ * the scheduler unless the server drains. With the core lock.
+ */
+void requeue_job_locked(struct service *service, struct job *job, unsigned crashes, struct list *changes);
+
+/* Adds to changes that an attempt begins. With the core lock. */
+void start_job_locked(struct job *job, bool lazy, struct list *changes);
+
+/* The attempt that runs, as it is cut off, as far as it can be told; NULL when memory runs out. With the core lock. */
+struct attempt *cut_attempt_locked(const struct job *job);
 
 /* The same for a cancel, whichever state the job is in; an attempt that runs is stopped when the lock is dropped. */
 void cancel_job_locked(struct service *service, struct job *job, struct list *changes);
@@ -62,6 +81,19 @@ void poke_housekeeper_locked(struct service *service, int64_t due_mono_ms);
 
 /* The housekeeper thread: run_at, queue time-outs, deadlines, waits whose time is up, expiry. */
 void *housekeeper_run(void *service);
+
+/* Takes up the jobs of an earlier run. Returns 0 or -errno with a message. */
+int recover_jobs(struct service *service, char **ret_message) __attribute__((warn_unused_result));
+
+/* Adds to changes the end of a job whose attempt was cut off and may have arrived. With the core lock. */
+void end_unknown_locked(struct service *service, struct job *job, struct list *changes);
+
+/* The start of an attempt is durable: it goes to its loop, or waits again if the server drains. With the core lock; sets *ret_wake. */
+void run_launched_locked(
+	struct service *service, struct job *job, struct list *woken, struct list *changes, int *ret_wake);
+
+/* Jobs that are to begin wait again. Once the server drains, when none begins any more. */
+void run_give_up_launched(struct service *service);
 
 /* The pool's hooks. */
 size_t run_take(void *context, unsigned loop, struct job **jobs, size_t max);

@@ -1,9 +1,10 @@
 /*
- * Jobs on their way through the pool: handed to a loop when the scheduler lets them, ended by their outcome. Called on
- * the loops' threads.
+ * Jobs on their way through the pool: handed to a loop when the scheduler lets them, ended by their outcome. The pool's hooks are
+ * called on the loops' threads.
  */
 #include "service/private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -18,29 +19,208 @@ wake_loops(struct service *service, int wake)
 		pool_wake(service->pool, (unsigned)wake);
 }
 
+/* ---- the start of attempts */
+
+static void
+begin_locked(struct service *service, struct job *job, struct list *woken)
+{
+	table_move_locked(&service->table, job, JOB_running, woken);
+}
+
+/*
+ * An attempt that may not be made twice has its start made durable before its first byte leaves: the job comes to its loop by way
+ * of the ledger. Of another the start is noted, too, but not awaited. Returns true when it may begin at once.
+ */
+static bool
+note_start_locked(
+	struct service *service, struct job *job, int64_t now_wall_ms, struct list *woken, struct list *changes)
+{
+	bool durable = service->ledger->ops->durable;
+
+	if (job->started_wall_ms == 0)
+		job->started_wall_ms = now_wall_ms;
+	job->attempt_started_wall_ms = now_wall_ms;
+	if (durable && !job_spec_repeatable(job->spec)) {
+		job->launching = true;
+		start_job_locked(job, false, changes);
+		return false;
+	}
+	begin_locked(service, job, woken);
+	if (durable)
+		start_job_locked(job, true, changes);
+	return true;
+}
+
+/* The attempt of a job in flight is over, or is not begun: its place is free. */
+static void
+leave_flight_locked(struct service *service, struct job *job, int *ret_wake)
+{
+	scheduler_done_locked(service->scheduler, job, ret_wake);
+	if (service->draining && scheduler_in_flight_locked(service->scheduler) == 0)
+		cond_broadcast(&service->idle);
+}
+
+void
+run_launched_locked(struct service *service, struct job *job, struct list *woken, struct list *changes, int *ret_wake)
+{
+	job->launching = false;
+	if (job->finishing || service->draining) {
+		leave_flight_locked(service, job, ret_wake);
+		if (!job->finishing)
+			requeue_job_locked(service, job, 0, changes);
+		return;
+	}
+	begin_locked(service, job, woken);
+	job_ref(job);
+	list_push_back(&service->launched[job->loop], &job->launch_node);
+	*ret_wake = (int)job->loop;
+}
+
+/* Jobs whose start has become durable. One that was cancelled meanwhile gives its place back. */
+static size_t
+take_launched_locked(struct service *service, unsigned loop, struct job **jobs, size_t max, struct list *cancelled)
+{
+	size_t count = 0;
+	int wake;
+
+	for (struct list *node; count < max && (node = list_pop_front(&service->launched[loop])) != NULL;) {
+		struct job *job = container_of(node, struct job, launch_node);
+
+		if (!job->finishing) {
+			jobs[count++] = job;
+			continue;
+		}
+		leave_flight_locked(service, job, &wake);
+		list_push_back(cancelled, &job->launch_node);
+	}
+	return count;
+}
+
+static size_t
+take_fresh_locked(
+	struct service *service, unsigned loop, struct job **jobs, size_t max, struct list *woken, struct list *changes)
+{
+	int64_t now = wall_ms();
+	size_t count = 0, given;
+
+	do {
+		given = scheduler_take_locked(service->scheduler, loop, jobs + count, max - count);
+		size_t begun = count;
+
+		for (size_t i = 0; i < given; i++) {
+			struct job *job = jobs[count + i];
+
+			if (note_start_locked(service, job, now, woken, changes))
+				jobs[begun++] = job_ref(job);
+		}
+		count = begun;
+	} while (given > 0 && count < max);
+	return count;
+}
+
+static void
+unref_launched(struct list *jobs)
+{
+	for (struct list *node; (node = list_pop_front(jobs)) != NULL;)
+		job_unref(container_of(node, struct job, launch_node));
+}
+
 size_t
 run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 {
 	struct service *service = context;
-	struct list woken;
+	struct list woken, changes, cancelled;
 	size_t count = 0;
-	int64_t now = wall_ms();
+	/* While their ends could not be kept, no attempts begin. */
+	bool accepts = service->ledger->ops->accepts(service->ledger, NULL, 0);
 
 	list_init(&woken);
+	list_init(&changes);
+	list_init(&cancelled);
 	lock_take(&service->table.lock);
-	if (!service->draining)
-		count = scheduler_take_locked(service->scheduler, loop, jobs, max);
-	for (size_t i = 0; i < count; i++) {
-		struct job *job = job_ref(jobs[i]);
-
-		if (job->started_wall_ms == 0)
-			job->started_wall_ms = now;
-		job->attempt_started_wall_ms = now;
-		table_move_locked(&service->table, job, JOB_running, &woken);
+	if (!service->draining) {
+		count = take_launched_locked(service, loop, jobs, max, &cancelled);
+		if (accepts)
+			count += take_fresh_locked(service, loop, jobs + count, max - count, &woken, &changes);
 	}
 	lock_drop(&service->table.lock);
+	changes_write(service, &changes);
 	await_wake_all(&woken);
+	unref_launched(&cancelled);
 	return count;
+}
+
+/* ---- their end */
+
+struct attempt *
+cut_attempt_locked(const struct job *job)
+{
+	struct arena arena = {0};
+	struct attempt *attempt = arena_alloc(&arena, sizeof *attempt);
+
+	if (attempt == NULL)
+		return NULL;
+	*attempt = (struct attempt){
+		.arena = arena,
+		.number = job->attempt_count + 1,
+		.started_wall_ms = job->attempt_started_wall_ms,
+		.finished_wall_ms = wall_ms(),
+		.received_bytes = atomic_load_explicit(&job->received_bytes, memory_order_relaxed),
+		.timings = {-1, -1, -1, -1, -1, -1},
+	};
+	attempt->timings.total = attempt->finished_wall_ms - attempt->started_wall_ms;
+	attempt->timings.queue =
+		job->started_wall_ms > job->run_at_wall_ms ? job->started_wall_ms - job->run_at_wall_ms : 0;
+	return attempt;
+}
+
+void
+end_unknown_locked(struct service *service, struct job *job, struct list *changes)
+{
+	struct job_error error = {.code = JOB_ERROR_outcome_unknown, .phase = JOB_PHASE_send};
+	struct attempt *attempt = cut_attempt_locked(job);
+
+	snprintf(error.message, sizeof error.message,
+		"the server ended while the %.20s was on its way; it may have arrived, so it is not sent again",
+		job->spec->method);
+	if (attempt != NULL)
+		attempt->error = error;
+	end_job_locked(service, job, JOB_failed, &error, attempt, NULL, changes);
+}
+
+/* The end of the server cut the attempt off. */
+static void
+take_cut_off_locked(struct service *service, struct outcome *outcome, struct list *changes)
+{
+	struct job *job = outcome->job;
+
+	if (job_spec_repeatable(job->spec) || !outcome->sent)
+		requeue_job_locked(service, job, 0, changes);
+	else
+		end_unknown_locked(service, job, changes);
+}
+
+void
+run_give_up_launched(struct service *service)
+{
+	struct list changes, jobs;
+	int wake;
+
+	list_init(&changes);
+	list_init(&jobs);
+	lock_take(&service->table.lock);
+	for (int64_t i = 0; i < service->config->workers; i++)
+		list_splice(&jobs, &service->launched[i]);
+	LIST_FOR_EACH(node, &jobs) {
+		struct job *job = container_of(node, struct job, launch_node);
+
+		leave_flight_locked(service, job, &wake);
+		if (!job->finishing)
+			requeue_job_locked(service, job, 0, &changes);
+	}
+	lock_drop(&service->table.lock);
+	changes_write(service, &changes);
+	unref_launched(&jobs);
 }
 
 /* Failures that are this server's own are for the operator, too; one a second is enough. With the core lock. */
@@ -62,9 +242,12 @@ take_outcome_locked(struct service *service, struct outcome *outcome, struct lis
 	struct job *job = outcome->job;
 	const struct job_error *error = outcome->error.code != JOB_ERROR_none ? &outcome->error : NULL;
 
-	/* Cancelled meanwhile, or cut off by the end of the server: there is nothing to tell. */
-	if (job->finishing || outcome->aborted)
+	if (job->finishing)
+		return; /* cancelled meanwhile */
+	if (outcome->aborted) {
+		take_cut_off_locked(service, outcome, changes);
 		return;
+	}
 	tell_operator_locked(service, error);
 	end_job_locked(service, job, error == NULL ? JOB_succeeded : JOB_failed, error, outcome->attempt,
 		outcome->response, changes);
@@ -85,11 +268,9 @@ run_ended(void *context, unsigned loop, struct list *outcomes)
 		struct outcome *outcome = container_of(node, struct outcome, node);
 
 		take_outcome_locked(service, outcome, &changes);
-		scheduler_done_locked(service->scheduler, outcome->job, &wake);
+		leave_flight_locked(service, outcome->job, &wake);
 		wakes = scheduler_wake_both(wakes, wake);
 	}
-	if (service->draining && scheduler_in_flight_locked(service->scheduler) == 0)
-		cond_broadcast(&service->idle);
 	lock_drop(&service->table.lock);
 	changes_write(service, &changes);
 	if (wakes != (int)loop) /* this one takes more by itself */

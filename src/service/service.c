@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "service/private.h"
 
@@ -106,16 +108,47 @@ make_pool(struct service *service)
 	return error;
 }
 
-static int
-make_ledger(struct service *service)
+/* Nothing can be made durable any more. What is on the disk is whole; the next start goes on from there. */
+static void
+on_ledger_failure(void *context, const char *why)
 {
+	(void)context;
+	log_error("%s; nothing can be stored, so the server ends", why);
+	_exit(EXIT_FAILURE);
+}
+
+static int
+make_ledger(struct service *service, char **ret_message)
+{
+	const struct config *config = service->config;
 	struct ledger_limits limits = {
-		.max_jobs = (size_t)service->config->store_max_jobs,
-		.max_bytes = service->config->store_max_bytes,
-		.max_disk_bytes = service->config->store_max_disk_bytes,
+		.max_jobs = (size_t)config->store_max_jobs,
+		.max_bytes = config->store_max_bytes,
+		.max_disk_bytes = config->store_max_disk_bytes,
+	};
+	struct ledger_hooks hooks = {
+		.context = service,
+		.committed = changes_committed,
+		.relieved = changes_relieved,
+		.failed = on_ledger_failure,
 	};
 
-	return ledger_memory_open(&limits, changes_committed, service, &service->ledger);
+	if (config->store == STORE_SQLITE)
+		return ledger_sqlite_open(
+			service->dir.path, service->dir.bodies, &hooks, &service->ledger, ret_message);
+	state_dir_sweep_parts(&service->dir);
+	return ledger_memory_open(&limits, &hooks, &service->ledger);
+}
+
+static int
+make_launched(struct service *service)
+{
+	service->launched = calloc((size_t)service->config->workers, sizeof *service->launched);
+	if (service->launched == NULL)
+		return -ENOMEM;
+	for (int64_t i = 0; i < service->config->workers; i++)
+		list_init(&service->launched[i]);
+	return 0;
 }
 
 int
@@ -128,21 +161,21 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 		return -ENOMEM;
 	service->config = config;
 	service->dir.lock_fd = -1;
-	service->sweep_due_wall_ms = INT64_MAX;
+	service->recovering = true;
 	table_init(&service->table, (size_t)config->max_queued, (size_t)config->max_waiters);
 	cond_init(&service->changed);
 	cond_init(&service->idle);
 	int error = state_dir_open(config->state_dir, &service->dir, ret_message);
-	if (error == 0) {
-		state_dir_sweep_bodies(&service->dir);
+	if (error == 0)
 		error = list_secrets(service);
-	}
+	if (error == 0)
+		error = make_launched(service);
 	if (error == 0)
 		error = make_scheduler(service);
 	if (error == 0)
-		error = make_ledger(service);
-	if (error == 0)
 		error = make_pool(service);
+	if (error == 0)
+		error = make_ledger(service, ret_message);
 	if (error != 0) {
 		service_free(service);
 		return error;
@@ -152,14 +185,53 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 }
 
 int
-service_start(struct service *service)
+service_start(struct service *service, char **ret_message)
 {
-	int error = thread_start(&service->housekeeper, "housekeeper", housekeeper_run, service);
-
+	*ret_message = NULL;
+	int error = recover_jobs(service, ret_message);
+	if (error != 0)
+		return error;
+	error = thread_start(&service->housekeeper, "housekeeper", housekeeper_run, service);
 	if (error != 0)
 		return error;
 	service->housekeeping = true;
-	return pool_start(service->pool);
+	error = pool_start(service->pool);
+	if (error == 0)
+		service->recovering = false;
+	return error;
+}
+
+static void
+print_finding(void *context, const char *line)
+{
+	(void)context;
+	printf("%s\n", line);
+}
+
+int
+service_check_store(const struct config *config)
+{
+	char *bodies, *message = NULL;
+
+	if (config->store != STORE_SQLITE) {
+		printf("the memory store keeps nothing to check\n");
+		return 0;
+	}
+	if (asprintf(&bodies, "%s/bodies", config->state_dir) < 0)
+		return 1;
+	int findings = ledger_sqlite_check(config->state_dir, bodies, print_finding, NULL, &message);
+	free(bodies);
+	if (findings < 0)
+		fprintf(stderr, "fetchpool: cannot check the store: %s\n",
+			message != NULL ? message : strerror(-findings));
+	else if (findings == 0)
+		printf("the store in %s is sound\n", config->state_dir);
+	else
+		fprintf(stderr,
+			"fetchpool: the store in %s is damaged: %d findings; keep a copy of it before anything else\n",
+			config->state_dir, findings);
+	free(message);
+	return findings == 0 ? 0 : 1;
 }
 
 int
@@ -216,6 +288,24 @@ service_store_name(const struct service *service)
 	return service->ledger->ops->name;
 }
 
+bool
+service_store_durable(const struct service *service)
+{
+	return service->ledger->ops->durable;
+}
+
+bool
+service_store_accepts(struct service *service, char *ret_why, size_t size)
+{
+	return service->ledger->ops->accepts(service->ledger, ret_why, size);
+}
+
+bool
+service_recovering(struct service *service)
+{
+	return service->recovering;
+}
+
 const char *
 service_curl_version(const struct service *service)
 {
@@ -247,9 +337,10 @@ service_drain(struct service *service)
 	list_init(&woken);
 	lock_take(&service->table.lock);
 	service->draining = true;
-	awaits_shut_locked(&service->table.awaits, &woken);
+	awaits_shut_locked(&service->table.awaits, false, &woken);
 	lock_drop(&service->table.lock);
 	await_wake_all(&woken);
+	run_give_up_launched(service);
 }
 
 bool
@@ -277,10 +368,9 @@ service_abort(struct service *service)
 	lock_drop(&service->table.lock);
 }
 
-void
-service_stop(struct service *service)
+static void
+stop_housekeeper(struct service *service)
 {
-	pool_stop(service->pool);
 	if (!service->housekeeping)
 		return;
 	lock_take(&service->table.lock);
@@ -292,10 +382,28 @@ service_stop(struct service *service)
 }
 
 void
+service_stop(struct service *service)
+{
+	struct list woken;
+
+	/* First whoever makes changes, then who keeps them, then whoever waits for that. */
+	pool_stop(service->pool);
+	stop_housekeeper(service);
+	service->ledger->ops->stop(service->ledger);
+	list_init(&woken);
+	lock_take(&service->table.lock);
+	awaits_shut_locked(&service->table.awaits, true, &woken);
+	lock_drop(&service->table.lock);
+	await_wake_all(&woken);
+}
+
+void
 service_free(struct service *service)
 {
 	if (service == NULL)
 		return;
+	if (service->ledger != NULL)
+		service->ledger->ops->stop(service->ledger);
 	pool_free(service->pool);
 	table_release(&service->table);
 	if (service->ledger != NULL)
@@ -303,10 +411,9 @@ service_free(struct service *service)
 	scheduler_free(service->scheduler);
 	cond_release(&service->changed);
 	cond_release(&service->idle);
-	if (service->dir.path != NULL) {
-		state_dir_sweep_bodies(&service->dir);
+	free(service->launched);
+	if (service->dir.path != NULL)
 		state_dir_close(&service->dir);
-	}
 	free(service->secret_headers);
 	free(service);
 }

@@ -24,7 +24,15 @@ struct service;
  */
 int service_new(const struct config *config, struct service **ret, char **ret_message)
 	__attribute__((warn_unused_result));
-int service_start(struct service *service) __attribute__((warn_unused_result));
+
+/*
+ * Takes up the jobs of an earlier run, which may take seconds (service_recovering is true meanwhile), and lets fetches run. Returns 0
+ * or -errno with a message as above.
+ */
+int service_start(struct service *service, char **ret_message) __attribute__((warn_unused_result));
+
+/* As ledger_sqlite_check on the state directory of the config, on stdout. Returns 0 when all is well, or 1. */
+int service_check_store(const struct config *config);
 
 /* True when the text is a rule for --egress-allow and --egress-deny. */
 bool service_egress_rule_valid(const char *rule);
@@ -37,7 +45,7 @@ bool service_header_is_secret(const struct service *service, const char *name);
 
 /* ---- submit */
 
-enum refusal_code { REFUSED_INVALID, REFUSED_QUEUE_FULL, REFUSED_DRAINING, REFUSED_NO_MEMORY };
+enum refusal_code { REFUSED_INVALID, REFUSED_QUEUE_FULL, REFUSED_DRAINING, REFUSED_STORE, REFUSED_NO_MEMORY };
 
 /* Why a submission was not taken. */
 struct refusal {
@@ -48,7 +56,8 @@ struct refusal {
 
 /*
  * Takes a job in. On success the spec is the job's, and *ret is a reference; the job is durable once its version is
- * above 0 (or unkept is set): await that before telling anyone. On refusal the spec stays the caller's.
+ * above 0: await that before telling anyone. Or unkept is set, and unkept_why: -EEXIST when another job has its
+ * idempotency key, which then is named by existing. On refusal the spec stays the caller's.
  * Returns 0 or -1 with the refusal.
  */
 int service_submit(struct service *service, struct job_spec *spec, struct job **ret, struct refusal *ret_refusal)
@@ -61,7 +70,10 @@ struct job_view {
 	struct job *job;
 	enum job_state state;
 	uint32_t version;
-	bool unkept;
+	bool unkept, existing_same;
+	int unkept_why;
+	struct id existing;
+	enum job_removal removal;
 	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms, attempt_started_wall_ms;
 	uint64_t finish_order;
 	const struct attempt *attempts;
@@ -71,35 +83,49 @@ struct job_view {
 	int64_t received_bytes, total_bytes;
 };
 
-/* The job with a reference: 0, or -ENOENT when it is unknown, expired or removed. */
-int service_find(struct service *service, const struct id *id, struct job **ret) __attribute__((warn_unused_result));
+/*
+ * The job with a reference: 0, -ENOENT when it is unknown, expired or removed, or -EIO when the store cannot be read. How much of it
+ * depth tells, if it is done; a live one is always whole.
+ */
+int service_find(struct service *service, const struct id *id, enum ledger_depth depth, struct job **ret)
+	__attribute__((warn_unused_result));
 
 /* How these jobs are now; all at one moment. */
 void service_view(struct service *service, struct job *const *jobs, size_t count, struct job_view *ret_views);
 
-/* As ledger_ops.list, without removed jobs; states as they are at the end of the call. */
-size_t service_list(struct service *service, const struct ledger_filter *filter, const struct id *before,
-	struct job **jobs, size_t limit);
+/*
+ * Up to limit jobs that fit, newest first, older than before (NULL: from the newest), each with a reference and as a summary.
+ * Returns the count or -EIO.
+ */
+int service_list(struct service *service, const struct ledger_filter *filter, const struct id *before,
+	struct job **jobs, size_t limit) __attribute__((warn_unused_result));
 
 /* ---- await */
 
 /* As await_begin_locked. */
-int service_await(struct service *service, struct await *await, bool unlimited) __attribute__((warn_unused_result));
+int service_await(struct service *service, struct await *await) __attribute__((warn_unused_result));
 
 /* ---- cancel, remove */
 
 /*
  * Cancels the job, or finds its end on its way. *ret is a reference; *ret_ours tells whether this call cancelled it:
- * await its end before telling anyone. Returns 0 or -ENOENT.
+ * await its end before telling anyone. Returns 0, -ENOENT or -EIO.
  */
 int service_cancel(struct service *service, const struct id *id, struct job **ret, bool *ret_ours)
 	__attribute__((warn_unused_result));
 
-/* Cancels the job if needed and removes it with its body. Returns 0 or -ENOENT. */
-int service_remove(struct service *service, const struct id *id) __attribute__((warn_unused_result));
+/*
+ * Cancels the job if needed and removes it with its body. *ret is a reference: await AWAIT_REMOVAL before telling anyone.
+ * Returns 0, -ENOENT or -EIO.
+ */
+int service_remove(struct service *service, const struct id *id, struct job **ret) __attribute__((warn_unused_result));
 
-/* Cancels every job that is not done and fits the filter. Returns how many. */
-size_t service_cancel_matching(struct service *service, const struct ledger_filter *filter);
+/*
+ * Cancels every job that is not done and fits the filter, and counts them. *ret_last is the last of them, with a reference
+ * (NULL: none): once its end is seen, those of all are durable. Returns 0 or -EIO, when some may have been missed.
+ */
+int service_cancel_matching(struct service *service, const struct ledger_filter *filter, size_t *ret_count,
+	struct job **ret_last) __attribute__((warn_unused_result));
 
 /* ---- the guard */
 
@@ -116,6 +142,13 @@ struct service_gauges {
 };
 void service_gauges(struct service *service, struct service_gauges *ret);
 const char *service_store_name(const struct service *service);
+bool service_store_durable(const struct service *service);
+
+/* False while jobs cannot be taken in, with a word why: the store is full, or failed. */
+bool service_store_accepts(struct service *service, char *ret_why, size_t size);
+
+/* True until the jobs of an earlier run are taken up; then nothing is answered about jobs. */
+bool service_recovering(struct service *service);
 
 /* As pool_curl_version, pool_resolver_version. */
 const char *service_curl_version(const struct service *service);

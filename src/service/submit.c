@@ -57,6 +57,12 @@ prepare(const struct service *service, struct job_spec *spec, struct refusal *re
 static int
 reserve(struct service *service, struct refusal *refusal)
 {
+	char why[200];
+
+	if (!service_store_accepts(service, why, sizeof why)) {
+		metric_add(METRIC_SHED_STORE, 1);
+		return refuse(refusal, REFUSED_STORE, NULL, "jobs cannot be stored (%s); try again later", why);
+	}
 	lock_take(&service->table.lock);
 	bool draining = service->draining;
 	int error = draining ? 0 : table_reserve_locked(&service->table);

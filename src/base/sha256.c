@@ -1,0 +1,62 @@
+/* See sha256.h. */
+#include "base/sha256.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <string.h>
+
+/* Fetched once: asking OpenSSL 3 for an algorithm by name takes locks and a while. */
+static const EVP_MD *algorithm;
+static pthread_once_t algorithm_once = PTHREAD_ONCE_INIT;
+
+static void
+load_algorithm(void)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	algorithm = EVP_MD_fetch(NULL, "SHA256", NULL);
+#else
+	algorithm = EVP_sha256();
+#endif
+}
+
+int
+sha256_init(struct sha256 *hash)
+{
+	pthread_once(&algorithm_once, load_algorithm);
+	*hash = (struct sha256){.context = EVP_MD_CTX_new()};
+	if (hash->context != NULL && algorithm != NULL && EVP_DigestInit_ex(hash->context, algorithm, NULL) == 1)
+		return 0;
+	sha256_abandon(hash);
+	return -ENOMEM;
+}
+
+void
+sha256_update(struct sha256 *hash, const void *bytes, size_t count)
+{
+	assert(hash->context != NULL);
+	if (EVP_DigestUpdate(hash->context, bytes, count) != 1)
+		hash->failed = true;
+}
+
+int
+sha256_final(struct sha256 *hash, uint8_t ret_digest[SHA256_BYTES])
+{
+	uint8_t digest[SHA256_BYTES];
+
+	assert(hash->context != NULL);
+	bool failed = EVP_DigestFinal_ex(hash->context, digest, NULL) != 1 || hash->failed;
+	sha256_abandon(hash);
+	if (failed)
+		return -EIO;
+	memcpy(ret_digest, digest, sizeof digest);
+	return 0;
+}
+
+void
+sha256_abandon(struct sha256 *hash)
+{
+	EVP_MD_CTX_free(hash->context);
+	*hash = (struct sha256){0};
+}
