@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_FIRST 448  /* with malloc's own word, the first block fits a 512-byte class */
-#define BLOCK_LARGE 4032 /* later ones double up to this */
+#define BLOCK_FIRST 576  /* what the spec of a plain job takes */
+#define BLOCK_LARGE 4032 /* later ones have half of what there is, up to this */
 
 struct arena_block {
 	struct arena_block *next;
@@ -18,11 +18,10 @@ struct arena_block {
 static struct arena_block *
 grow(struct arena *arena, size_t bytes)
 {
-	size_t size = arena->blocks == NULL ? BLOCK_FIRST : 2 * arena->blocks->size;
+	size_t size = arena->blocks == NULL ? BLOCK_FIRST : arena->bytes / 2;
 
 	if (size > BLOCK_LARGE)
 		size = BLOCK_LARGE;
-
 	if (bytes > size)
 		size = bytes;
 	if (size > SIZE_MAX - sizeof(struct arena_block))

@@ -38,7 +38,7 @@ X(SIZE, "max-body-bytes", max_body_bytes, 1, INT64_C(1) << 40, "64MiB", "SIZE", 
 	"largest body of a response, decoded")
 X(SIZE, "inline-body-bytes", inline_body_bytes, 0, INT64_C(16) << 20, "64KiB", "SIZE", 0, NULL,
 	"largest body shown within a job")
-X(SIZE, "max-request-bytes", max_request_bytes, 1, INT64_C(1) << 30, "16MiB", "SIZE", 0, NULL,
+X(SIZE, "max-request-bytes", max_request_bytes, 1, INT64_C(512) << 20, "16MiB", "SIZE", 0, NULL,
 	"largest body of a client's request")
 X(DURATION, "max-wait", max_wait_ms, 1, CLOCK_MAX_DURATION_MS, "55s", "DURATION", 0, NULL,
 	"longest time a client may wait in one request")

@@ -121,7 +121,8 @@ enum ledger_depth {
 
 struct ledger {
 	const struct ledger_ops *ops;
-	bool failed_before; /* the last process ended by the store's fault, so no job is to blame for that */
+	bool failed_before;    /* the last process ended by the store's fault, so no job is to blame for that */
+	uint64_t finish_order; /* of the newest end that is kept, about: later ones go on from there */
 };
 
 struct ledger_ops {

@@ -442,6 +442,7 @@ memory_close(struct ledger *ledger)
 	struct memory *memory = memory_of(ledger);
 	struct record *record, *next;
 
+	HASH_CLEAR(key_hash, memory->keyed);
 	HASH_ITER(hh, memory->records, record, next) {
 		HASH_DEL(memory->records, record);
 		job_unref(record->job);

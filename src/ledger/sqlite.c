@@ -263,13 +263,18 @@ static int
 read_figures(struct sqlite *sqlite)
 {
 	sqlite3 *db = sqlite->writer.db;
-	int64_t finished = 0, live = 0, newest = 0;
+	int64_t finished = 0, live = 0, newest = 0, finish_order = 0;
 	int rc = sqlite_schema_number(db, "SELECT count(*) FROM results", &finished);
 
 	if (rc == SQLITE_OK)
 		rc = sqlite_schema_number(db, "SELECT count(*) FROM live", &live);
 	if (rc == SQLITE_OK)
 		rc = sqlite_schema_number(db, "SELECT coalesce(max(seq), 0) FROM jobs", &newest);
+	if (rc == SQLITE_OK && finished > 0)
+		rc = sqlite_schema_number(db,
+			"SELECT max(finish_order) FROM (SELECT finish_order FROM results ORDER BY expires_at DESC LIMIT 100)",
+			&finish_order);
+	sqlite->base.finish_order = (uint64_t)finish_order;
 	sqlite->usage.finished = (size_t)finished;
 	sqlite->usage.jobs = (size_t)(finished + live);
 	id_continue_after((uint64_t)newest);

@@ -136,8 +136,8 @@ int sqlite_list(struct ledger *ledger, const struct ledger_filter *filter, const
 /* The first time at which a finished job expires that comes after this one; INT64_MAX for none. */
 int64_t sqlite_next_expiry(struct sqlite *sqlite, int64_t after_wall_ms);
 
-/* Keeps readers out until sqlite_readers_release, and waits for those that read. */
-void sqlite_readers_hold(struct sqlite *sqlite);
+/* Keeps readers out until sqlite_readers_release, once those that read have left; false when they have not in time. */
+bool sqlite_readers_hold(struct sqlite *sqlite, int64_t due_mono_ms);
 void sqlite_readers_release(struct sqlite *sqlite);
 void sqlite_readers_close(struct sqlite *sqlite);
 

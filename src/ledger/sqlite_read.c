@@ -147,14 +147,19 @@ reader_give(struct sqlite *sqlite, struct reader *reader, int rc)
 	return good ? 0 : -EIO;
 }
 
-void
-sqlite_readers_hold(struct sqlite *sqlite)
+bool
+sqlite_readers_hold(struct sqlite *sqlite, int64_t due_mono_ms)
 {
+	bool alone = true;
+
 	lock_take(&sqlite->readers_lock);
 	sqlite->readers_held = true;
-	while (sqlite->readers_active > 0)
-		cond_wait(&sqlite->readers_changed, &sqlite->readers_lock);
+	while (alone && sqlite->readers_active > 0)
+		alone = cond_wait_until(&sqlite->readers_changed, &sqlite->readers_lock, due_mono_ms);
 	lock_drop(&sqlite->readers_lock);
+	if (!alone)
+		sqlite_readers_release(sqlite);
+	return alone;
 }
 
 void
@@ -413,12 +418,15 @@ append_states(struct buffer *sql, unsigned states)
 	buffer_append_string(sql, " AND (FALSE");
 	if ((states & LEDGER_LIVE_STATES) != 0)
 		buffer_append_string(sql, " OR EXISTS (SELECT 1 FROM live WHERE live.seq = jobs.seq)");
+	/* The index alone tells: the rows of results are large. */
 	if (done != 0)
-		buffer_append_string(sql, " OR (SELECT state FROM results WHERE results.seq = jobs.seq) IN (''");
+		buffer_append_string(sql,
+			" OR EXISTS (SELECT 1 FROM results INDEXED BY results_by_state "
+			"WHERE results.seq = jobs.seq AND results.state IN (''");
 	for (int i = 0; i < JOB_STATE_COUNT; i++)
 		if ((done & 1u << i) != 0)
 			buffer_printf(sql, ", '%s'", job_state_name((enum job_state)i));
-	buffer_append_string(sql, done != 0 ? "))" : ")");
+	buffer_append_string(sql, done != 0 ? ")))" : ")");
 }
 
 /* Marks: ?1 below this seq, ?2 limit, ?3 tag, ?4 host, ?5 port. */

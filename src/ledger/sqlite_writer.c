@@ -23,6 +23,7 @@
 #define BATCH_MAX 2000        /* entries of a commit */
 #define BATCH_BYTES (8 << 20) /* of bodies in it */
 #define CHECKPOINT_PAGES 1000 /* of the log, between two checkpoints */
+#define HOLD_MS 50            /* how long the writer waits for readers under way */
 #define EXPIRY_STEP 100       /* jobs removed in one transaction */
 #define VACUUM_STEP "64"      /* pages given back in one transaction */
 #define VACUUM_SLACK 1024     /* free pages that are kept anyway */
@@ -201,13 +202,16 @@ mind_the_log(struct sqlite *sqlite)
 		return false;
 	if (pages < sqlite->writer.cut_pages)
 		return true;
-	/* Readers were in the way time and again: they wait a moment, outside. For other programs' we do not. */
-	sqlite_readers_hold(sqlite);
+	/* Readers were in the way time and again: they wait a moment, outside. For those of other programs we do not. */
+	sqlite->writer.cut_pages = pages + SQLITE_CUT_PAGES;
+	if (!sqlite_readers_hold(sqlite, mono_ms() + HOLD_MS))
+		return true;
 	sqlite3_busy_timeout(sqlite->writer.db, 0);
 	bool good = checkpoint(sqlite, SQLITE_CHECKPOINT_RESTART);
 	sqlite3_busy_timeout(sqlite->writer.db, SQLITE_BUSY_TIMEOUT_MS);
 	sqlite_readers_release(sqlite);
-	sqlite->writer.cut_pages = sqlite->writer.wal_pages == 0 ? SQLITE_CUT_PAGES : pages + SQLITE_CUT_PAGES;
+	if (sqlite->writer.wal_pages == 0)
+		sqlite->writer.cut_pages = SQLITE_CUT_PAGES;
 	return good;
 }
 
@@ -332,7 +336,7 @@ struct turn {
 	size_t count; /* of entries in it */
 	int64_t bytes;
 	int64_t sweep_before_wall_ms;
-	bool stopping, failed;
+	bool stopping, last_try, failed;
 };
 
 /* The larger part of what an entry adds to the log. */
@@ -398,6 +402,7 @@ take_turn(struct sqlite *sqlite, struct turn *turn, bool idle_work)
 	turn->sweep_before_wall_ms = sqlite->sweep_before_wall_ms;
 	turn->stopping = sqlite->stopping && list_empty(&sqlite->held) && list_empty(&sqlite->inbox) &&
 		list_empty(&sqlite->aged);
+	turn->last_try = sqlite->stopping;
 	turn->failed = sqlite->failed;
 	lock_drop(&sqlite->lock);
 }
@@ -450,7 +455,7 @@ static bool
 run_turn(struct sqlite *sqlite, struct turn *turn, bool *idle_work)
 {
 	if (sqlite->full && !try_again(sqlite, turn)) {
-		turn->stopping |= sqlite->stopping; /* it was the last try */
+		turn->stopping = turn->last_try;
 		return !has_failed(sqlite);
 	}
 	if (turn->count > 0 && !commit(sqlite, &turn->batch))

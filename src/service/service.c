@@ -180,6 +180,7 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 		service_free(service);
 		return error;
 	}
+	service->finish_order = service->ledger->finish_order;
 	*ret = service;
 	return 0;
 }

@@ -1,0 +1,2 @@
+/* To come. */
+int main(void); int main(void) { return 77; }
