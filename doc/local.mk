@@ -3,4 +3,5 @@ dist_doc_DATA += \
 	doc/api.md \
 	doc/design.md \
 	doc/egress.md \
+	doc/ledger.md \
 	doc/operating.md

@@ -76,6 +76,20 @@ front_refuse_draining(struct http_request *request)
 }
 
 void
+front_refuse_unstored(struct http_request *request, bool draining)
+{
+	char why[200] = "the store is slow";
+
+	if (draining) {
+		front_refuse_draining(request);
+		return;
+	}
+	service_store_accepts(api_of(request)->service, why, sizeof why);
+	front_refuse(request, 503, "store_unavailable",
+		"what was asked is under way, but it cannot be stored yet (%s); ask again to see", why);
+}
+
+void
 front_refuse_memory(struct http_request *request)
 {
 	front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");

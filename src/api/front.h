@@ -31,7 +31,8 @@ bool front_body_param_valid(struct http_request *request);
 void front_refuse(struct http_request *request, int status, const char *code, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* The store cannot be read, or the server ends before it has kept what was asked: 503s. */
+/* 503s: the store cannot be read; what was asked is not stored, since the server ends or the store is full. */
+void front_refuse_unstored(struct http_request *request, bool draining);
 void front_refuse_store(struct http_request *request);
 void front_refuse_draining(struct http_request *request);
 void front_refuse_memory(struct http_request *request);

@@ -240,7 +240,7 @@ jobs_post(struct http_request *request)
 	if (state->waiters[0].job == NULL)
 		http_send_problem(request, &problem, "");
 	else
-		wait_firmly(state, 0, after_commit);
+		wait_firmly(state, 0, INT64_MAX, after_commit);
 }
 
 /* ---- GET /v1/jobs/ID */
@@ -374,7 +374,7 @@ answer_cancelled(struct http_request *request)
 		return;
 	}
 	if (!job_state_done(view.state)) {
-		front_refuse_draining(request); /* its end is on the way, but the server is faster */
+		front_refuse_unstored(request, state->await.end == AWAIT_SHUT_DOWN);
 		return;
 	}
 	codec_write_job(&out, "job", &view, detail_of(request), api->service, api->config->inline_body_bytes);
@@ -404,12 +404,13 @@ jobs_cancel(struct http_request *request)
 	if (state == NULL)
 		return;
 	state->ours = ours;
-	wait_firmly(state, AWAIT_DONE_ONLY, answer_cancelled);
+	wait_firmly(state, AWAIT_DONE_ONLY, api_of(request)->config->max_wait_ms, answer_cancelled);
 }
 
 static void
 answer_deleted(struct http_request *request)
 {
+	const struct wait_state *state = request->state;
 	struct http_reply reply = {.status = 204};
 	struct job_view view;
 
@@ -419,7 +420,7 @@ answer_deleted(struct http_request *request)
 	else if (view.removal == JOB_WAS_GONE)
 		refuse_unknown(request);
 	else
-		front_refuse_draining(request);
+		front_refuse_unstored(request, state->await.end == AWAIT_SHUT_DOWN);
 }
 
 void
@@ -436,5 +437,5 @@ jobs_delete(struct http_request *request)
 	}
 	state = state_for(request, job);
 	if (state != NULL)
-		wait_firmly(state, AWAIT_REMOVAL, answer_deleted);
+		wait_firmly(state, AWAIT_REMOVAL, api_of(request)->config->max_wait_ms, answer_deleted);
 }

@@ -213,8 +213,8 @@ answer_cancelled_many(struct http_request *request)
 {
 	const struct wait_state *state = request->state;
 
-	if (state->await.end == AWAIT_SHUT_DOWN)
-		front_refuse_draining(request);
+	if (state->await.end != AWAIT_WOKEN)
+		front_refuse_unstored(request, state->await.end == AWAIT_SHUT_DOWN);
 	else
 		send_count(request, state->cancelled);
 }
@@ -230,7 +230,7 @@ await_cancelled(struct http_request *request, struct job *last, size_t count)
 		return;
 	}
 	state->cancelled = count;
-	wait_firmly(state, AWAIT_DONE_ONLY, answer_cancelled_many);
+	wait_firmly(state, AWAIT_DONE_ONLY, api_of(request)->config->max_wait_ms, answer_cancelled_many);
 }
 
 void

@@ -114,21 +114,27 @@ on_wake(struct await *await)
 	http_wake(container_of(await, struct wait_state, await)->request);
 }
 
-int
-wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, http_handler_fn *then)
+static void
+prepare_await(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, bool firm)
 {
-	struct http_request *request = state->request;
-
 	for (size_t i = 0; i < state->count; i++)
 		state->waiters[i].since = since;
 	state->await = (struct await){
 		.waiters = state->waiters,
 		.count = state->count,
 		.needed = needed,
-		.due_mono_ms = ms == WAIT_FIRMLY ? INT64_MAX : mono_ms() + ms,
-		.firm = ms == WAIT_FIRMLY,
+		.due_mono_ms = ms == INT64_MAX ? INT64_MAX : mono_ms() + ms,
+		.firm = firm,
 		.wake = on_wake,
 	};
+}
+
+int
+wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, http_handler_fn *then)
+{
+	struct http_request *request = state->request;
+
+	prepare_await(state, needed, since, ms, false);
 	if (ms <= 0) {
 		state->await.end = AWAIT_TIMED_OUT; /* a look, which takes no place */
 		then(request);
@@ -147,10 +153,15 @@ wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, 
 }
 
 void
-wait_firmly(struct wait_state *state, uint32_t since, http_handler_fn *then)
+wait_firmly(struct wait_state *state, uint32_t since, int64_t ms, http_handler_fn *then)
 {
-	if (wait_begin(state, 1, since, WAIT_FIRMLY, then) != 0)
-		abort(); /* firm waits are not limited */
+	struct http_request *request = state->request;
+
+	prepare_await(state, 1, since, ms, true);
+	if (service_await(api_of(request)->service, &state->await) == 0)
+		http_park(request, then);
+	else
+		then(request);
 }
 
 /* ---- POST /v1/wait */

@@ -32,9 +32,6 @@ struct wait_state {
 /* A state for these jobs, whose references it takes over, set as the request's; NULL when memory runs out. */
 struct wait_state *wait_state_new(struct http_request *request, struct job **jobs, size_t count);
 
-/* As ms: for what the store commits soon. It does not count against --max-waiters, and is never refused. */
-#define WAIT_FIRMLY INT64_MAX
-
 /*
  * Waits until needed of the jobs are past since (AWAIT_DONE_ONLY: done), for up to ms, then calls then. Returns 0, or -1 when too
  * many wait (then is not called).
@@ -42,8 +39,11 @@ struct wait_state *wait_state_new(struct http_request *request, struct job **job
 int wait_begin(struct wait_state *state, size_t needed, uint32_t since, int64_t ms, http_handler_fn *then)
 	__attribute__((warn_unused_result));
 
-/* The same for WAIT_FIRMLY on one job, or on the first. */
-void wait_firmly(struct wait_state *state, uint32_t since, http_handler_fn *then);
+/*
+ * The same on one job, for what the store commits soon: it does not count against --max-waiters, and a drain does not end it. Without
+ * an end in sight (INT64_MAX), or for up to ms.
+ */
+void wait_firmly(struct wait_state *state, uint32_t since, int64_t ms, http_handler_fn *then);
 
 /* Answers that too many wait already. */
 void wait_refuse(struct http_request *request);
