@@ -185,14 +185,19 @@ migrate(sqlite3 *db, int64_t version)
 	return rc == SQLITE_OK ? sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) : rc;
 }
 
-/* synchronous=FULL: each commit syncs the log before it is told. Page size and auto_vacuum hold for a new file only. */
+/* Of a new file, before anything is in it. */
+static int
+shape_file(sqlite3 *db)
+{
+	return sqlite3_exec(db, "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL", NULL, NULL, NULL);
+}
+
+/* synchronous=FULL: each commit syncs the log before it is told. */
 static int
 configure_writer(sqlite3 *db)
 {
 	int64_t value;
 	int rc = sqlite3_exec(db,
-		"PRAGMA page_size = 8192;"
-		"PRAGMA auto_vacuum = INCREMENTAL;"
 		"PRAGMA synchronous = FULL;"
 		"PRAGMA secure_delete = FAST;" /* on by default in Debian: each removal would write its zeroes */
 		"PRAGMA temp_store = MEMORY;"
@@ -239,6 +244,8 @@ sqlite_schema_open(const char *path, sqlite3 **ret, char **ret_message)
 		sqlite3_busy_timeout(db, SQLITE_BUSY_TIMEOUT_MS);
 		error = recognise(db, path, &version, ret_message);
 	}
+	if (error == 0 && version == 0 && (rc = shape_file(db)) != SQLITE_OK)
+		error = fail(db, path, rc, ret_message);
 	if (error == 0 && (rc = configure_writer(db)) != SQLITE_OK)
 		error = fail(db, path, rc, ret_message);
 	if (error == 0 && sqlite3_db_readonly(db, "main") == 1)

@@ -197,9 +197,11 @@ service_start(struct service *service, char **ret_message)
 		return error;
 	service->housekeeping = true;
 	error = pool_start(service->pool);
-	if (error == 0)
-		service->recovering = false;
-	return error;
+	if (error != 0)
+		return error;
+	service->recovering = false;
+	pool_wake_all(service->pool); /* for what was taken up */
+	return 0;
 }
 
 static void
