@@ -1052,6 +1052,8 @@ conn_close(struct conn *conn, enum origin_end end)
 {
 	log_end(conn, end);
 	timer_stop(conn);
+	/* A child between fork and exec may hold a copy, which would keep the registration. */
+	epoll_ctl(conn->origin->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
 	close(conn->fd);
 	if (conn->next)
 		conn->next->back = conn->back;

@@ -229,6 +229,7 @@ struct job {
 	uint64_t finish_order;                                      /* grows from end to end, over restarts too */
 	struct attempt *attempts, *last_attempt;
 	unsigned attempt_count;
+	unsigned attempt_number; /* of the newest attempt; set before its loop has the job */
 	struct response *response;
 	struct job_error error;
 	struct list waiters;

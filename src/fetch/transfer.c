@@ -53,7 +53,7 @@ transfer_new(struct loop *loop, const struct pool_settings *settings, struct egr
 	struct outcome *outcome = calloc(1, sizeof *outcome);
 
 	if (outcome != NULL) {
-		outcome->attempt = attempt_new(job->attempt_count + 1);
+		outcome->attempt = attempt_new(job->attempt_number);
 		outcome->response = response_new();
 	}
 	if (transfer == NULL || outcome == NULL || outcome->attempt == NULL || outcome->response == NULL) {

@@ -24,15 +24,18 @@ struct tally {
 	size_t jobs, again, unknown, poisoned;
 };
 
-/* Time went on while nobody looked; a clock that was set back counts as none passed. */
+/*
+ * Time went on while nobody looked; a clock that was set back counts as none passed. What is rounded is rounded up, as in submit.c: no job
+ * starts before its run_at.
+ */
 static void
 set_mono_times(struct job *job)
 {
-	int64_t now_wall = wall_ms(), now_mono = mono_ms();
-	int64_t age = now_wall > job->created_wall_ms ? now_wall - job->created_wall_ms : 0;
+	int64_t now_us = mono_us(), age_us = wall_us() - job->created_wall_ms * 1000;
+	int64_t created_us = now_us - (age_us > 0 ? age_us : 0);
 
-	job->created_mono_ms = now_mono - age;
-	job->run_at_mono_ms = job->created_mono_ms + (job->run_at_wall_ms - job->created_wall_ms);
+	job->created_mono_ms = created_us / 1000;
+	job->run_at_mono_ms = (created_us + 999) / 1000 + (job->run_at_wall_ms - job->created_wall_ms);
 }
 
 static void

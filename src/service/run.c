@@ -40,6 +40,7 @@ note_start_locked(
 	if (job->started_wall_ms == 0)
 		job->started_wall_ms = now_wall_ms;
 	job->attempt_started_wall_ms = now_wall_ms;
+	job->attempt_number = job->attempt_count + 1;
 	if (durable && !job_spec_repeatable(job->spec)) {
 		job->launching = true;
 		start_job_locked(job, false, changes);
