@@ -213,6 +213,23 @@ write_result(struct http_request *request, struct job_view *views, size_t count,
 	out_close(out, '}');
 }
 
+/* Of jobs that were done before, only a summary was held while it waited. */
+static void
+complete(struct http_request *request, struct wait_state *state)
+{
+	enum ledger_depth depth = http_param(request, "body") != NULL ? LEDGER_ATTEMPTS : LEDGER_WHOLE;
+
+	for (size_t i = 0; i < state->count; i++) {
+		struct waiter *waiter = &state->waiters[i];
+		struct job *job;
+
+		if (!waiter->job->summary || service_find(api_of(request)->service, &waiter->job->id, depth, &job) != 0)
+			continue; /* removed meanwhile: the summary has to do */
+		job_unref(waiter->job);
+		waiter->job = job;
+	}
+}
+
 static void
 answer_wait(struct http_request *request)
 {
@@ -224,8 +241,9 @@ answer_wait(struct http_request *request)
 	struct json_out out = {.buffer = &json};
 
 	if (views == NULL || jobs == NULL) {
-		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+		front_refuse_memory(request);
 	} else {
+		complete(request, state);
 		for (size_t i = 0; i < state->count; i++)
 			jobs[i] = state->waiters[i].job;
 		service_view(api_of(request)->service, jobs, state->count, views);
@@ -243,7 +261,6 @@ answer_wait(struct http_request *request)
 static int
 find_jobs(struct http_request *request, const struct wait_request *wait, struct job **jobs, char **ret_unknown)
 {
-	enum ledger_depth depth = http_param(request, "body") != NULL ? LEDGER_ATTEMPTS : LEDGER_WHOLE;
 	struct buffer unknown = {0};
 	struct json_out out = {.buffer = &unknown, .comma = true};
 	size_t found = 0, missing = 0;
@@ -254,7 +271,7 @@ find_jobs(struct http_request *request, const struct wait_request *wait, struct 
 		struct id id;
 		int rc = id_parse(wait->ids[i], &id) != 0
 			? -ENOENT
-			: service_find(api_of(request)->service, &id, depth, &jobs[found]);
+			: service_find(api_of(request)->service, &id, LEDGER_SUMMARY, &jobs[found]);
 
 		if (rc == 0) {
 			found++;
@@ -328,7 +345,7 @@ wait_for(struct http_request *request, const struct wait_request *wait)
 			job_unref(jobs[i]);
 	free(jobs);
 	if (state == NULL)
-		front_refuse(request, 503, "no_memory", "the server is out of memory; try again later");
+		front_refuse_memory(request);
 	else
 		begin_wait(request, wait, state);
 }

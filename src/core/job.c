@@ -182,11 +182,20 @@ attempt_free(struct attempt *attempt)
 }
 
 void
+body_close(struct body *body)
+{
+	if (body->fd > 0)
+		close(body->fd);
+	body->fd = 0;
+}
+
+void
 response_free(struct response *response)
 {
 	if (response == NULL)
 		return;
 	struct arena arena = response->arena;
+	body_close(&response->body);
 	if (response->body.path != NULL && !response->body.kept)
 		unlink(response->body.path);
 	free(response->body.path);

@@ -169,8 +169,9 @@ struct attempt {
 struct body {
 	int64_t bytes;
 	uint8_t sha256[32];
-	char *data;   /* the bytes, when they are kept in memory; malloc'd */
-	char *path;   /* the file, when they are not; malloc'd */
+	char *data; /* the bytes, when they are kept in memory; malloc'd */
+	char *path; /* the file, when they are not; malloc'd */
+	int fd; /* of the file, until a store has synced it: a write that failed is told to whoever has it open; 0: none */
 	bool kept;    /* the file is the store's: it is not removed with the response */
 	bool is_text; /* valid UTF-8 without NUL; only told for bodies that are small enough to be inline */
 };
@@ -184,6 +185,9 @@ struct response {
 };
 
 void attempt_free(struct attempt *attempt);
+
+/* Closes the file, which stays. */
+void body_close(struct body *body);
 
 /* Also removes the body's file, unless the store keeps it. */
 void response_free(struct response *response);
@@ -219,9 +223,11 @@ struct job {
 	int unkept_why;                /* then: the ledger's -errno */
 	struct id existing;            /* with -EEXIST: the job that has its idempotency key */
 	bool existing_same;            /* and whether that one's request is the same */
-	bool removed;                  /* a client removes it: its waiters still hold it */
+	bool removed;                  /* a client removes it; it is there until that is durable */
 	enum job_removal removal;      /* what became of that */
 	bool finishing;                /* an end is on its way to the ledger: no other may begin */
+	bool recovered;                /* of an earlier run, which it may have ended: its start is not noted lazily */
+	bool summary;                  /* made by a store without its attempts and the bytes of its body */
 	bool launching;                /* taken for an attempt whose start is not durable yet */
 	unsigned crashes;              /* in a row in which the server found it running */
 	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms; /* 0: not yet */

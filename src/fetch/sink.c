@@ -93,11 +93,8 @@ sink_finish(struct sink *sink, struct body *ret)
 	if (error != 0)
 		return error;
 	if (sink->fd >= 0) {
-		int failed = close(sink->fd);
-
+		body.fd = sink->fd;
 		sink->fd = -1;
-		if (failed != 0)
-			return -errno;
 		body.path = sink->path;
 		sink->path = NULL;
 	} else {

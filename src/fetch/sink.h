@@ -32,7 +32,7 @@ int sink_open(struct sink *sink, const char *dir, const struct id *id, int64_t c
 /* Returns 0, -EFBIG above the cap, or -errno of the file. */
 int sink_write(struct sink *sink, const void *bytes, size_t count) __attribute__((warn_unused_result));
 
-/* Hands the body over, and closes the sink. Returns 0 or -errno. */
+/* Hands the body over, a file still open, and closes the sink. Returns 0 or -errno. */
 int sink_finish(struct sink *sink, struct body *ret) __attribute__((warn_unused_result));
 
 /* Throws the body away, its file too. A closed sink stays closed. */

@@ -246,6 +246,8 @@ end_locked(struct memory *memory, struct job *job, const struct ledger_end *end)
 
 	if (record == NULL)
 		return -ENOENT;
+	if (end->response != NULL)
+		body_close(&end->response->body);
 	record->expires_wall_ms = end->expires_wall_ms;
 	record->bytes = bytes_of(job, end->response, end->attempt);
 	record->disk_bytes = end->response != NULL && end->response->body.path != NULL ? end->response->body.bytes : 0;

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,8 @@ sqlite_close(struct ledger *ledger)
 	sqlite_stop(ledger);
 	sqlite_readers_close(sqlite);
 	sqlite_write_release(&sqlite->writer);
+	if (sqlite->bodies_fd >= 0)
+		close(sqlite->bodies_fd);
 	sqlite3_close(sqlite->writer.db); /* the last one: takes the log in and removes it */
 	lock_release(&sqlite->lock);
 	lock_release(&sqlite->readers_lock);
@@ -300,7 +303,7 @@ begin(struct sqlite *sqlite, char **ret_message)
 	const char *why = NULL;
 	int error = 0;
 
-	sqlite->writer.cut_pages = SQLITE_CUT_PAGES;
+	sqlite->writer.wal_pages = INT_MAX; /* whatever the first commit tells, begins anew */
 	sqlite3_wal_hook(sqlite->writer.db, sqlite_on_commit, &sqlite->writer);
 	if (read_figures(sqlite) != SQLITE_OK) {
 		error = -EIO;
@@ -336,6 +339,7 @@ sqlite_new(const char *dir, const char *bodies, const struct ledger_hooks *hooks
 	sqlite->base.ops = &sqlite_ops;
 	sqlite->dir = dir;
 	sqlite->bodies = bodies;
+	sqlite->bodies_fd = -1;
 	sqlite->hooks = *hooks;
 	lock_init(&sqlite->lock);
 	lock_init(&sqlite->readers_lock);

@@ -74,8 +74,13 @@ sqlite_bodies_sweep(struct sqlite *sqlite)
 	DIR *folder = opendir(sqlite->bodies);
 	int error;
 
-	if (folder == NULL)
-		return -errno;
+	sqlite->bodies_fd = open(sqlite->bodies, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (folder == NULL || sqlite->bodies_fd < 0) {
+		error = -errno;
+		if (folder != NULL)
+			closedir(folder);
+		return error;
+	}
 	error = sqlite3_prepare_v2(sqlite->writer.db, "SELECT body_bytes FROM results WHERE seq = ? AND body_file = ?",
 			-1, &find, NULL) == SQLITE_OK
 		? 0
@@ -123,14 +128,14 @@ sqlite_bodies_unlink(struct sqlite *sqlite, bool committed)
 
 /* ---- the thread */
 
+/* On the very descriptor that it was written by, so that a write that failed behind our back is told. */
 static int
-sync_path(const char *path, int flags)
+sync_body(struct body *body)
 {
-	int fd = open(path, flags | O_CLOEXEC);
-	int error = fd < 0 || fsync(fd) != 0 ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
+	if (body->fd <= 0)
+		body->fd = open(body->path, O_RDONLY | O_CLOEXEC);
+	int error = body->fd <= 0 || fsync(body->fd) != 0 ? -errno : 0;
+	body_close(body);
 	return error;
 }
 
@@ -144,7 +149,7 @@ settle(struct body *body)
 		return -ENOMEM;
 	if (is_part(name))
 		name[strlen(name) - strlen(PART)] = '\0';
-	int error = sync_path(body->path, O_RDONLY);
+	int error = sync_body(body);
 	if (error == 0 && rename(body->path, name) != 0)
 		error = -errno;
 	if (error != 0) {
@@ -157,7 +162,13 @@ settle(struct body *body)
 	return 0;
 }
 
-/* Without room for its body the job fails, which can be told; any other failure is the disk's. */
+/* For want of room, memory or descriptors the job fails, which can be told; any other failure is the disk's. */
+static bool
+is_shortage(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT || error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
 static bool
 settle_entry(struct sqlite *sqlite, struct ledger_entry *entry)
 {
@@ -166,7 +177,7 @@ settle_entry(struct sqlite *sqlite, struct ledger_entry *entry)
 
 	if (error == 0)
 		return true;
-	if (error != -ENOSPC && error != -EDQUOT && error != -ENOMEM) {
+	if (!is_shortage(error)) {
 		sqlite_fail(sqlite, "%s: %s", end->response->body.path, strerror(-error));
 		return false;
 	}
@@ -186,10 +197,10 @@ settle_all(struct sqlite *sqlite, struct list *entries)
 	LIST_FOR_EACH(node, entries)
 		if (!settle_entry(sqlite, container_of(node, struct ledger_entry, node)))
 			return false;
-	int error = sync_path(sqlite->bodies, O_RDONLY | O_DIRECTORY);
-	if (error != 0)
-		sqlite_fail(sqlite, "%s: %s", sqlite->bodies, strerror(-error));
-	return error == 0;
+	if (fsync(sqlite->bodies_fd) == 0)
+		return true;
+	sqlite_fail(sqlite, "%s: %s", sqlite->bodies, strerror(errno));
+	return false;
 }
 
 void *

@@ -71,39 +71,46 @@ _Static_assert(STATEMENT_COUNT <= sizeof((struct writer *)0)->statements / sizeo
 /* ---- statements */
 
 static int
-prepare(struct writer *writer, int which, sqlite3_stmt **ret)
+begin_row(struct writer *writer, int which, struct row *ret)
 {
 	int rc = SQLITE_OK;
 
 	if (writer->statements[which] == NULL)
 		rc = sqlite3_prepare_v3(
 			writer->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, &writer->statements[which], NULL);
-	*ret = writer->statements[which];
 	writer->text.count = 0;
 	writer->text.failed = false;
+	*ret = (struct row){.statement = writer->statements[which], .at = 1, .rc = rc, .text = &writer->text};
 	return rc;
 }
 
 /* Runs a statement that gives no rows. */
 static int
-run(sqlite3_stmt *statement)
+run_row(struct row *row)
 {
-	int rc = sqlite3_step(statement);
-
-	sqlite3_reset(statement);
+	if (row->rc != SQLITE_OK)
+		return row->rc;
+	int rc = sqlite3_step(row->statement);
+	sqlite3_reset(row->statement);
 	return rc == SQLITE_DONE ? SQLITE_OK : rc == SQLITE_ROW ? SQLITE_INTERNAL : rc;
+}
+
+/* Runs one that may give a row: SQLITE_ROW, or SQLITE_DONE. To be reset. */
+static int
+step_row(struct row *row)
+{
+	return row->rc != SQLITE_OK ? row->rc : sqlite3_step(row->statement);
 }
 
 static int
 run_for(struct writer *writer, int which, int64_t seq)
 {
-	sqlite3_stmt *statement;
-	int rc = prepare(writer, which, &statement);
+	struct row row;
 
-	if (rc != SQLITE_OK)
-		return rc;
-	sqlite3_bind_int64(statement, 1, seq);
-	return run(statement);
+	if (begin_row(writer, which, &row) != SQLITE_OK)
+		return row.rc;
+	row_int(&row, seq);
+	return run_row(&row);
 }
 
 int
@@ -133,41 +140,41 @@ static int
 look_for_key(struct writer *writer, struct ledger_entry *entry)
 {
 	const struct job_spec *spec = entry->job->spec;
-	sqlite3_stmt *statement;
+	struct row row;
 
 	if (spec->idempotency_key == NULL)
 		return SQLITE_OK;
-	int rc = prepare(writer, FIND_KEY, &statement);
+	int rc = begin_row(writer, FIND_KEY, &row);
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite_bind_text(statement, 1, spec->idempotency_key);
-	rc = sqlite3_step(statement);
+	row_text(&row, spec->idempotency_key);
+	rc = step_row(&row);
 	if (rc == SQLITE_ROW) {
-		const void *fingerprint = sqlite3_column_blob(statement, 2);
+		const void *fingerprint = sqlite3_column_blob(row.statement, 2);
 
 		entry->error = -EEXIST;
-		entry->existing = id_make(
-			(uint64_t)sqlite3_column_int64(statement, 0), (uint64_t)sqlite3_column_int64(statement, 1));
-		entry->same = fingerprint != NULL && sqlite3_column_bytes(statement, 2) == 32 &&
+		entry->existing = id_make((uint64_t)sqlite3_column_int64(row.statement, 0),
+			(uint64_t)sqlite3_column_int64(row.statement, 1));
+		entry->same = fingerprint != NULL && sqlite3_column_bytes(row.statement, 2) == 32 &&
 			memcmp(fingerprint, spec->fingerprint, 32) == 0;
 	}
-	sqlite3_reset(statement);
+	sqlite3_reset(row.statement);
 	return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 static int
 add_tags(struct writer *writer, const struct job_spec *spec, int64_t seq)
 {
-	sqlite3_stmt *statement;
+	struct row row;
 	int rc = SQLITE_OK;
 
 	for (size_t i = 0; rc == SQLITE_OK && i < spec->tag_count; i++) {
-		rc = prepare(writer, ADD_TAG, &statement);
+		rc = begin_row(writer, ADD_TAG, &row);
 		if (rc != SQLITE_OK)
 			break;
-		sqlite_bind_text(statement, 1, spec->tags[i]);
-		sqlite3_bind_int64(statement, 2, seq);
-		rc = run(statement);
+		row_text(&row, spec->tags[i]);
+		row_int(&row, seq);
+		rc = run_row(&row);
 	}
 	return rc;
 }
@@ -175,30 +182,30 @@ add_tags(struct writer *writer, const struct job_spec *spec, int64_t seq)
 static int
 add_request_body(struct writer *writer, const struct job_spec *spec, int64_t seq)
 {
-	sqlite3_stmt *statement;
-	int rc = prepare(writer, ADD_BODY, &statement);
+	struct row row;
+	int rc = begin_row(writer, ADD_BODY, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, seq);
-	sqlite3_bind_blob64(statement, 2, spec->body == NULL ? "" : spec->body, spec->body_bytes, SQLITE_STATIC);
-	return run(statement);
+	row_int(&row, seq);
+	row_blob(&row, spec->body == NULL ? "" : spec->body, spec->body_bytes);
+	return run_row(&row);
 }
 
 static int
 add_job(struct writer *writer, const struct job *job, int64_t seq)
 {
-	sqlite3_stmt *statement;
-	int rc = prepare(writer, ADD_JOB, &statement);
+	struct row row;
+	int rc = begin_row(writer, ADD_JOB, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, seq);
-	sqlite3_bind_int64(statement, 2, (int64_t)id_tail(&job->id));
-	sqlite3_bind_int64(statement, 3, job->created_wall_ms);
-	sqlite3_bind_int64(statement, 4, job->run_at_wall_ms);
-	sqlite_bind_spec(statement, 5, job->spec, &writer->text);
-	return writer->text.failed ? SQLITE_NOMEM : run(statement);
+	row_int(&row, seq);
+	row_int(&row, (int64_t)id_tail(&job->id));
+	row_int(&row, job->created_wall_ms);
+	row_int(&row, job->run_at_wall_ms);
+	sqlite_bind_spec(&row, job->spec);
+	return run_row(&row);
 }
 
 static int
@@ -229,31 +236,31 @@ static int
 write_change(struct writer *writer, const struct ledger_entry *entry)
 {
 	const struct ledger_start *start = &entry->start;
-	sqlite3_stmt *statement;
-	int rc = prepare(writer, CHANGE_LIVE, &statement);
+	struct row row;
+	int rc = begin_row(writer, CHANGE_LIVE, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, seq_of(&entry->job->id));
-	sqlite_bind_text(statement, 2, job_state_name(entry->verb == LEDGER_START ? JOB_running : JOB_queued));
-	sqlite3_bind_int64(statement, 3, start->version);
-	sqlite_bind_positive(statement, 4, start->started_wall_ms);
-	sqlite_bind_positive(statement, 5, start->attempt_started_wall_ms);
-	sqlite3_bind_int64(statement, 6, start->crashes);
-	return run(statement);
+	row_int(&row, seq_of(&entry->job->id));
+	row_text(&row, job_state_name(entry->verb == LEDGER_START ? JOB_running : JOB_queued));
+	row_int(&row, start->version);
+	row_positive(&row, start->started_wall_ms);
+	row_positive(&row, start->attempt_started_wall_ms);
+	row_int(&row, start->crashes);
+	return run_row(&row);
 }
 
 static int
 add_attempt(struct writer *writer, const struct attempt *attempt, int64_t seq)
 {
-	sqlite3_stmt *statement;
-	int rc = prepare(writer, ADD_ATTEMPT, &statement);
+	struct row row;
+	int rc = begin_row(writer, ADD_ATTEMPT, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, seq);
-	sqlite_bind_attempt(statement, 2, attempt, &writer->text);
-	return writer->text.failed ? SQLITE_NOMEM : run(statement);
+	row_int(&row, seq);
+	sqlite_bind_attempt(&row, attempt);
+	return run_row(&row);
 }
 
 /* A body in a file is named by the last part of its path. */
@@ -272,26 +279,24 @@ add_result(struct sqlite *sqlite, const struct ledger_entry *entry, int64_t seq)
 	struct writer *writer = &sqlite->writer;
 	const struct ledger_end *end = &entry->end;
 	const char *file = file_of(end->response);
-	sqlite3_stmt *statement;
-	int at = 1, rc = prepare(writer, ADD_RESULT, &statement);
+	struct row row;
+	int rc = begin_row(writer, ADD_RESULT, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, at++, seq);
-	sqlite_bind_text(statement, at++, job_state_name(end->state));
-	sqlite3_bind_int64(statement, at++, end->version);
-	sqlite_bind_positive(statement, at++, end->started_wall_ms);
-	sqlite3_bind_int64(statement, at++, end->finished_wall_ms);
-	sqlite3_bind_int64(statement, at++, end->expires_wall_ms);
-	sqlite3_bind_int64(statement, at++, (int64_t)end->finish_order);
-	sqlite3_bind_int64(statement, at++, end->received_bytes);
-	sqlite_bind_not_negative(statement, at++, end->total_bytes);
-	at = sqlite_bind_error(statement, at, &end->error);
-	sqlite_bind_response(statement, at, end->response, file, &writer->text);
-	if (writer->text.failed)
-		return SQLITE_NOMEM;
-	rc = run(statement);
-	sqlite3_clear_bindings(statement); /* the body does not outlive the entry */
+	row_int(&row, seq);
+	row_text(&row, job_state_name(end->state));
+	row_int(&row, end->version);
+	row_positive(&row, end->started_wall_ms);
+	row_int(&row, end->finished_wall_ms);
+	row_int(&row, end->expires_wall_ms);
+	row_int(&row, (int64_t)end->finish_order);
+	row_int(&row, end->received_bytes);
+	row_not_negative(&row, end->total_bytes);
+	sqlite_bind_error(&row, &end->error);
+	sqlite_bind_response(&row, end->response, file);
+	rc = run_row(&row);
+	sqlite3_clear_bindings(row.statement); /* the body does not outlive the entry */
 	if (file != NULL)
 		sqlite->change.disk_bytes += end->response->body.bytes;
 	return rc;
@@ -323,16 +328,17 @@ write_end(struct sqlite *sqlite, struct ledger_entry *entry)
 static int
 remove_tags(struct writer *writer, char *tags, int64_t seq)
 {
-	sqlite3_stmt *statement;
+	struct row row;
 	int rc = SQLITE_OK;
 
 	for (char *tag = tags, *end; rc == SQLITE_OK && (end = strchr(tag, '\n')) != NULL; tag = end + 1) {
-		rc = prepare(writer, REMOVE_TAG, &statement);
+		rc = begin_row(writer, REMOVE_TAG, &row);
 		if (rc != SQLITE_OK)
 			break;
-		sqlite3_bind_text(statement, 1, tag, (int)(end - tag), SQLITE_TRANSIENT);
-		sqlite3_bind_int64(statement, 2, seq);
-		rc = run(statement);
+		*end = '\0';
+		row_text(&row, tag);
+		row_int(&row, seq);
+		rc = run_row(&row);
 	}
 	return rc;
 }
@@ -342,23 +348,23 @@ static int
 remove_result(struct sqlite *sqlite, int64_t seq)
 {
 	struct writer *writer = &sqlite->writer;
-	sqlite3_stmt *statement;
-	int rc = prepare(writer, FIND_RESULT, &statement);
+	struct row row;
+	int rc = begin_row(writer, FIND_RESULT, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, seq);
-	rc = sqlite3_step(statement);
+	row_int(&row, seq);
+	rc = step_row(&row);
 	if (rc == SQLITE_ROW) {
-		const char *file = (const char *)sqlite3_column_text(statement, 0);
+		const char *file = (const char *)sqlite3_column_text(row.statement, 0);
 
 		sqlite->change.finished--;
 		if (file != NULL) {
-			sqlite->change.disk_bytes -= sqlite3_column_int64(statement, 1);
+			sqlite->change.disk_bytes -= sqlite3_column_int64(row.statement, 1);
 			sqlite_bodies_note(sqlite, file);
 		}
 	}
-	sqlite3_reset(statement);
+	sqlite3_reset(row.statement);
 	if (rc != SQLITE_ROW)
 		return rc == SQLITE_DONE ? SQLITE_OK : rc;
 	rc = run_for(writer, REMOVE_RESULT, seq);
@@ -369,25 +375,25 @@ static int
 remove_job(struct sqlite *sqlite, int64_t seq, int64_t tail, bool *ret_found)
 {
 	struct writer *writer = &sqlite->writer;
-	sqlite3_stmt *statement;
+	struct row row;
 	char *tags = NULL;
 	bool body = false;
-	int rc = prepare(writer, FIND_REMOVED, &statement);
+	int rc = begin_row(writer, FIND_REMOVED, &row);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, seq);
-	sqlite3_bind_int64(statement, 2, tail);
-	rc = sqlite3_step(statement);
+	row_int(&row, seq);
+	row_int(&row, tail);
+	rc = step_row(&row);
 	*ret_found = rc == SQLITE_ROW;
 	if (*ret_found) {
-		const char *lines = (const char *)sqlite3_column_text(statement, 0);
+		const char *lines = (const char *)sqlite3_column_text(row.statement, 0);
 
 		tags = lines == NULL ? NULL : strdup(lines);
-		body = sqlite3_column_type(statement, 1) != SQLITE_NULL;
+		body = sqlite3_column_type(row.statement, 1) != SQLITE_NULL;
 		rc = lines != NULL && tags == NULL ? SQLITE_NOMEM : SQLITE_OK;
 	}
-	sqlite3_reset(statement);
+	sqlite3_reset(row.statement);
 	if (*ret_found && rc == SQLITE_OK)
 		rc = remove_result(sqlite, seq);
 	if (*ret_found && rc == SQLITE_OK)
@@ -408,22 +414,22 @@ sqlite_write_expiry(struct sqlite *sqlite, int64_t before_wall_ms, int limit, in
 {
 	struct {
 		int64_t seq, tail;
-	} expired[256];
-	sqlite3_stmt *statement;
+	} expired[1000];
+	struct row row;
 	int count = 0, max = (int)(sizeof expired / sizeof *expired);
 	bool found;
-	int rc = prepare(&sqlite->writer, FIND_EXPIRED, &statement);
+	int rc = begin_row(&sqlite->writer, FIND_EXPIRED, &row);
 
 	*ret_count = 0;
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_bind_int64(statement, 1, before_wall_ms);
-	sqlite3_bind_int(statement, 2, limit < max ? limit : max);
-	while ((rc = sqlite3_step(statement)) == SQLITE_ROW && count < max) {
-		expired[count].seq = sqlite3_column_int64(statement, 0);
-		expired[count++].tail = sqlite3_column_int64(statement, 1);
+	row_int(&row, before_wall_ms);
+	row_int(&row, limit < max ? limit : max);
+	while ((rc = step_row(&row)) == SQLITE_ROW && count < max) {
+		expired[count].seq = sqlite3_column_int64(row.statement, 0);
+		expired[count++].tail = sqlite3_column_int64(row.statement, 1);
 	}
-	sqlite3_reset(statement);
+	sqlite3_reset(row.statement);
 	if (rc == SQLITE_DONE)
 		rc = SQLITE_OK;
 	for (int i = 0; rc == SQLITE_OK && i < count; i++)

@@ -19,9 +19,10 @@ struct reader;
 struct writer {
 	sqlite3 *db;
 	sqlite3_stmt *statements[32];
-	struct buffer text; /* for values that are put together */
-	int wal_pages;      /* in the log, as of the last commit */
-	int cut_pages;      /* so many, and readers are kept out until the log is empty */
+	struct buffer text;        /* for values that are put together */
+	int wal_pages;             /* in the log, as of the last commit */
+	bool wal_dirty;            /* some of them are not in the database yet */
+	int checkpoint_at, cut_at; /* so many, and the log is taken in; and readers are kept out for it */
 };
 
 /* What a batch changes in the figures, once it is committed. */
@@ -34,6 +35,7 @@ struct sqlite {
 	struct ledger_hooks hooks;
 	char *path; /* of the database */
 	const char *dir, *bodies;
+	int bodies_fd; /* of that folder, to sync it */
 
 	pthread_t thread, body_thread;
 	bool thread_runs, body_thread_runs;
@@ -109,15 +111,30 @@ void sqlite_write_release(struct writer *writer);
 	"number, started_at, finished_at, status, error, error_phase, error_message, remote_ip, http_version, "        \
 	"redirects, received_bytes, queue_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms"
 
-/* Binds from index at on; returns the next index. scratch holds texts until the statement is reset. */
-int sqlite_bind_spec(sqlite3_stmt *statement, int at, const struct job_spec *spec, struct buffer *scratch);
-int sqlite_bind_error(sqlite3_stmt *statement, int at, const struct job_error *error);
-int sqlite_bind_response(
-	sqlite3_stmt *statement, int at, const struct response *response, const char *file, struct buffer *scratch);
-int sqlite_bind_attempt(sqlite3_stmt *statement, int at, const struct attempt *attempt, struct buffer *scratch);
-void sqlite_bind_text(sqlite3_stmt *statement, int at, const char *text);      /* NULL as NULL */
-void sqlite_bind_positive(sqlite3_stmt *statement, int at, int64_t value);     /* 0 as NULL */
-void sqlite_bind_not_negative(sqlite3_stmt *statement, int at, int64_t value); /* -1 as NULL */
+/*
+ * The values of a statement, bound one after the other. What goes wrong is kept in rc, which is looked at once, before the statement
+ * is run. Values are borrowed until it is reset.
+ */
+struct row {
+	sqlite3_stmt *statement;
+	int at; /* the index of the next one */
+	int rc;
+	struct buffer *text; /* for values that are put together */
+};
+
+void row_null(struct row *row);
+void row_int(struct row *row, int64_t value);
+void row_positive(struct row *row, int64_t value);     /* 0 as NULL */
+void row_not_negative(struct row *row, int64_t value); /* -1 as NULL */
+void row_text(struct row *row, const char *text);      /* NULL as NULL */
+void row_blob(struct row *row, const void *bytes, size_t count);
+
+void sqlite_bind_spec(struct row *row, const struct job_spec *spec);
+void sqlite_bind_error(struct row *row, const struct job_error *error);
+void sqlite_bind_attempt(struct row *row, const struct attempt *attempt);
+
+/* RESPONSE_COLUMNS and then the body: in the row, or in the file if it is not NULL. */
+void sqlite_bind_response(struct row *row, const struct response *response, const char *file);
 
 /* Reads from column at on. NULL (or false) when memory runs out or the row makes no sense. */
 struct job_spec *sqlite_read_spec(sqlite3_stmt *statement, int at);
@@ -143,7 +160,7 @@ void sqlite_readers_close(struct sqlite *sqlite);
 
 /* ---- sqlite_bodies.c: the files of large bodies */
 
-/* Removes the files that no job names, and adds up the others. Before there are threads. Returns 0 or -errno. */
+/* Opens the folder, removes the files that no job names, and adds up the others. Before there are threads. Returns 0 or -errno. */
 int sqlite_bodies_sweep(struct sqlite *sqlite);
 
 /* The thread that syncs bodies, moves them to their names, and passes their ends on. */
@@ -154,8 +171,6 @@ void sqlite_bodies_note(struct sqlite *sqlite, const char *file);
 void sqlite_bodies_unlink(struct sqlite *sqlite, bool committed);
 
 /* ---- sqlite_writer.c */
-
-#define SQLITE_CUT_PAGES 8000 /* of the log: readers are kept out until it is empty */
 
 /* The writer's thread: until sqlite->stopping, or a failure. */
 void *sqlite_writer_run(void *sqlite);

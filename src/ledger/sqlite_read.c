@@ -298,6 +298,8 @@ find_job(struct sqlite *sqlite, struct reader *reader, const struct id *id, enum
 		rc = SQLITE_CORRUPT;
 	sqlite3_reset(statement);
 	struct job *job = *ret;
+	if (job != NULL)
+		job->summary = depth == LEDGER_SUMMARY;
 	if (job != NULL && depth >= LEDGER_ATTEMPTS)
 		rc = read_attempts(reader, job);
 	if (job != NULL && depth == LEDGER_WHOLE && job->response != NULL && job->response->body.path == NULL &&
@@ -466,9 +468,9 @@ follow_way(struct reader *reader, const struct buffer *sql, const struct ledger_
 	sqlite3_bind_int64(statement, 1, below);
 	sqlite3_bind_int64(statement, 2, (int64_t)limit);
 	if (filter->tag != NULL)
-		sqlite_bind_text(statement, 3, filter->tag);
+		sqlite3_bind_text(statement, 3, filter->tag, -1, SQLITE_STATIC);
 	if (filter->host != NULL)
-		sqlite_bind_text(statement, 4, filter->host);
+		sqlite3_bind_text(statement, 4, filter->host, -1, SQLITE_STATIC);
 	if (filter->port != 0)
 		sqlite3_bind_int(statement, 5, filter->port);
 	while ((rc = sqlite3_step(statement)) == SQLITE_ROW)

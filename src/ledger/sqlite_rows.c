@@ -14,188 +14,214 @@
 
 /* ---- binding */
 
-void
-sqlite_bind_text(sqlite3_stmt *statement, int at, const char *text)
+static void
+note(struct row *row, int rc)
 {
-	sqlite3_bind_text(statement, at, text, -1, SQLITE_STATIC);
+	if (row->rc == SQLITE_OK)
+		row->rc = rc;
+	row->at++;
 }
 
 void
-sqlite_bind_positive(sqlite3_stmt *statement, int at, int64_t value)
+row_null(struct row *row)
+{
+	note(row, sqlite3_bind_null(row->statement, row->at));
+}
+
+void
+row_int(struct row *row, int64_t value)
+{
+	note(row, sqlite3_bind_int64(row->statement, row->at, value));
+}
+
+void
+row_text(struct row *row, const char *text)
+{
+	note(row, sqlite3_bind_text(row->statement, row->at, text, -1, SQLITE_STATIC));
+}
+
+void
+row_blob(struct row *row, const void *bytes, size_t count)
+{
+	note(row, sqlite3_bind_blob64(row->statement, row->at, bytes, count, SQLITE_STATIC));
+}
+
+void
+row_positive(struct row *row, int64_t value)
 {
 	if (value != 0)
-		sqlite3_bind_int64(statement, at, value);
+		row_int(row, value);
 	else
-		sqlite3_bind_null(statement, at);
+		row_null(row);
 }
 
 void
-sqlite_bind_not_negative(sqlite3_stmt *statement, int at, int64_t value)
+row_not_negative(struct row *row, int64_t value)
 {
 	if (value >= 0)
-		sqlite3_bind_int64(statement, at, value);
+		row_int(row, value);
 	else
-		sqlite3_bind_null(statement, at);
+		row_null(row);
 }
 
-/* What was appended to the scratch since start, copied by SQLite; nothing as NULL. */
+/* What was appended to the row's text since start, copied by SQLite; nothing as NULL. */
 static void
-bind_since(sqlite3_stmt *statement, int at, const struct buffer *scratch, size_t start)
+row_since(struct row *row, size_t start)
 {
-	if (scratch->failed || scratch->count == start)
-		sqlite3_bind_null(statement, at);
+	const struct buffer *text = row->text;
+
+	if (text->failed)
+		note(row, SQLITE_NOMEM);
+	else if (text->count == start)
+		row_null(row);
 	else
-		sqlite3_bind_text(
-			statement, at, scratch->data + start, (int)(scratch->count - start), SQLITE_TRANSIENT);
+		note(row,
+			sqlite3_bind_text(row->statement, row->at, text->data + start, (int)(text->count - start),
+				SQLITE_TRANSIENT));
 }
 
 static void
-bind_fields(sqlite3_stmt *statement, int at, const struct fields *fields, struct buffer *scratch)
+bind_fields(struct row *row, const struct fields *fields)
 {
-	size_t start = scratch->count;
+	size_t start = row->text->count;
 
 	for (size_t i = 0; i < fields->count; i++) {
-		buffer_append_string(scratch, fields->items[i].name);
-		buffer_append_string(scratch, ": ");
-		buffer_append_string(scratch, fields->items[i].value);
-		buffer_append_char(scratch, '\n');
+		buffer_append_string(row->text, fields->items[i].name);
+		buffer_append_string(row->text, ": ");
+		buffer_append_string(row->text, fields->items[i].value);
+		buffer_append_char(row->text, '\n');
 	}
-	bind_since(statement, at, scratch, start);
+	row_since(row, start);
 }
 
 static void
-bind_tags(sqlite3_stmt *statement, int at, const struct job_spec *spec, struct buffer *scratch)
+bind_tags(struct row *row, const struct job_spec *spec)
 {
-	size_t start = scratch->count;
+	size_t start = row->text->count;
 
 	for (size_t i = 0; i < spec->tag_count; i++) {
-		buffer_append_string(scratch, spec->tags[i]);
-		buffer_append_char(scratch, '\n');
+		buffer_append_string(row->text, spec->tags[i]);
+		buffer_append_char(row->text, '\n');
 	}
-	bind_since(statement, at, scratch, start);
+	row_since(row, start);
 }
 
 static void
-bind_statuses(sqlite3_stmt *statement, int at, const struct job_expect *expect, struct buffer *scratch)
+bind_statuses(struct row *row, const struct job_expect *expect)
 {
-	size_t start = scratch->count;
+	size_t start = row->text->count;
 
 	for (size_t i = 0; i < expect->status_count; i++)
-		buffer_printf(scratch, "%s%d-%d", i > 0 ? " " : "", expect->statuses[i].low, expect->statuses[i].high);
-	bind_since(statement, at, scratch, start);
+		buffer_printf(
+			row->text, "%s%d-%d", i > 0 ? " " : "", expect->statuses[i].low, expect->statuses[i].high);
+	row_since(row, start);
 }
 
 static void
-bind_redirects(sqlite3_stmt *statement, int at, const struct attempt *attempt, struct buffer *scratch)
+bind_redirects(struct row *row, const struct attempt *attempt)
 {
-	size_t start = scratch->count;
+	size_t start = row->text->count;
 
 	for (size_t i = 0; i < attempt->redirect_count; i++)
-		buffer_printf(scratch, "%d %s %s\n", attempt->redirects[i].status, attempt->redirects[i].url,
+		buffer_printf(row->text, "%d %s %s\n", attempt->redirects[i].status, attempt->redirects[i].url,
 			attempt->redirects[i].location);
-	bind_since(statement, at, scratch, start);
+	row_since(row, start);
 }
 
 static void
-bind_hash(sqlite3_stmt *statement, int at, const uint8_t *hash, bool there)
+bind_hash(struct row *row, const uint8_t *hash, bool there)
 {
 	if (there)
-		sqlite3_bind_blob(statement, at, hash, 32, SQLITE_STATIC);
+		row_blob(row, hash, 32);
 	else
-		sqlite3_bind_null(statement, at);
+		row_null(row);
 }
 
-int
-sqlite_bind_spec(sqlite3_stmt *statement, int at, const struct job_spec *spec, struct buffer *scratch)
+void
+sqlite_bind_spec(struct row *row, const struct job_spec *spec)
 {
-	sqlite_bind_text(statement, at++, spec->method);
-	sqlite_bind_text(statement, at++, spec->url);
-	sqlite_bind_text(statement, at++, spec->origin.host);
-	sqlite3_bind_int(statement, at++, spec->origin.port);
-	bind_fields(statement, at++, &spec->headers, scratch);
-	sqlite_bind_text(statement, at++, spec->authorization);
-	sqlite_bind_not_negative(statement, at++, spec->has_body ? (int64_t)spec->body_bytes : -1);
-	sqlite_bind_positive(statement, at++, spec->body_is_json);
-	sqlite_bind_positive(statement, at++, spec->timeout_ms);
-	sqlite_bind_positive(statement, at++, spec->connect_timeout_ms);
-	sqlite_bind_positive(statement, at++, spec->first_byte_timeout_ms);
-	sqlite_bind_positive(statement, at++, spec->idle_timeout_ms);
-	sqlite_bind_positive(statement, at++, spec->queue_timeout_ms);
-	sqlite_bind_positive(statement, at++, spec->deadline_ms);
-	sqlite3_bind_int(statement, at++, spec->max_redirects);
-	sqlite3_bind_int64(statement, at++, spec->max_body_bytes);
-	sqlite3_bind_int(statement, at++, spec->decompress);
-	bind_statuses(statement, at++, &spec->expect, scratch);
-	sqlite_bind_text(statement, at++, spec->expect.content_type);
-	bind_hash(statement, at++, spec->expect.sha256, spec->expect.has_sha256);
-	sqlite3_bind_int(statement, at++, spec->priority);
-	sqlite_bind_positive(statement, at++, spec->delay_ms);
-	sqlite_bind_positive(statement, at++, spec->run_at_wall_ms);
-	sqlite3_bind_int64(statement, at++, spec->ttl_ms);
-	bind_tags(statement, at++, spec, scratch);
-	sqlite_bind_text(statement, at++, spec->meta);
-	sqlite_bind_positive(statement, at++, spec->retry_unsafe);
-	sqlite_bind_text(statement, at++, spec->idempotency_key);
-	bind_hash(statement, at++, spec->fingerprint, spec->idempotency_key != NULL);
-	return at;
+	row_text(row, spec->method);
+	row_text(row, spec->url);
+	row_text(row, spec->origin.host);
+	row_int(row, spec->origin.port);
+	bind_fields(row, &spec->headers);
+	row_text(row, spec->authorization);
+	row_not_negative(row, spec->has_body ? (int64_t)spec->body_bytes : -1);
+	row_positive(row, spec->body_is_json);
+	row_positive(row, spec->timeout_ms);
+	row_positive(row, spec->connect_timeout_ms);
+	row_positive(row, spec->first_byte_timeout_ms);
+	row_positive(row, spec->idle_timeout_ms);
+	row_positive(row, spec->queue_timeout_ms);
+	row_positive(row, spec->deadline_ms);
+	row_int(row, spec->max_redirects);
+	row_int(row, spec->max_body_bytes);
+	row_int(row, spec->decompress);
+	bind_statuses(row, &spec->expect);
+	row_text(row, spec->expect.content_type);
+	bind_hash(row, spec->expect.sha256, spec->expect.has_sha256);
+	row_int(row, spec->priority);
+	row_positive(row, spec->delay_ms);
+	row_positive(row, spec->run_at_wall_ms);
+	row_int(row, spec->ttl_ms);
+	bind_tags(row, spec);
+	row_text(row, spec->meta);
+	row_positive(row, spec->retry_unsafe);
+	row_text(row, spec->idempotency_key);
+	bind_hash(row, spec->fingerprint, spec->idempotency_key != NULL);
 }
 
-int
-sqlite_bind_error(sqlite3_stmt *statement, int at, const struct job_error *error)
+void
+sqlite_bind_error(struct row *row, const struct job_error *error)
 {
 	bool there = error->code != JOB_ERROR_none;
 
-	sqlite_bind_text(statement, at++, there ? job_error_name(error->code) : NULL);
-	sqlite_bind_text(statement, at++, there ? job_phase_name(error->phase) : NULL);
-	sqlite_bind_text(statement, at++, there ? error->message : NULL);
-	return at;
+	row_text(row, there ? job_error_name(error->code) : NULL);
+	row_text(row, there ? job_phase_name(error->phase) : NULL);
+	row_text(row, there ? error->message : NULL);
 }
 
-int
-sqlite_bind_response(
-	sqlite3_stmt *statement, int at, const struct response *response, const char *file, struct buffer *scratch)
+void
+sqlite_bind_response(struct row *row, const struct response *response, const char *file)
 {
 	if (response == NULL) {
 		for (int i = 0; i < 8; i++)
-			sqlite3_bind_null(statement, at++);
-		return at;
+			row_null(row);
+		return;
 	}
-	sqlite3_bind_int(statement, at++, response->status);
-	sqlite_bind_text(statement, at++, response->url);
-	bind_fields(statement, at++, &response->headers, scratch);
-	sqlite3_bind_int64(statement, at++, response->body.bytes);
-	bind_hash(statement, at++, response->body.sha256, true);
-	sqlite_bind_positive(statement, at++, response->body.is_text);
-	sqlite_bind_text(statement, at++, file);
+	row_int(row, response->status);
+	row_text(row, response->url);
+	bind_fields(row, &response->headers);
+	row_int(row, response->body.bytes);
+	bind_hash(row, response->body.sha256, true);
+	row_positive(row, response->body.is_text);
+	row_text(row, file);
 	if (file == NULL)
-		sqlite3_bind_blob64(
-			statement, at++, response->body.data, (sqlite3_uint64)response->body.bytes, SQLITE_STATIC);
+		row_blob(row, response->body.data, (size_t)response->body.bytes);
 	else
-		sqlite3_bind_null(statement, at++);
-	return at;
+		row_null(row);
 }
 
-int
-sqlite_bind_attempt(sqlite3_stmt *statement, int at, const struct attempt *attempt, struct buffer *scratch)
+void
+sqlite_bind_attempt(struct row *row, const struct attempt *attempt)
 {
 	const struct timings *timings = &attempt->timings;
 
-	sqlite3_bind_int64(statement, at++, attempt->number);
-	sqlite3_bind_int64(statement, at++, attempt->started_wall_ms);
-	sqlite_bind_positive(statement, at++, attempt->finished_wall_ms);
-	sqlite_bind_positive(statement, at++, attempt->status);
-	at = sqlite_bind_error(statement, at, &attempt->error);
-	sqlite_bind_text(statement, at++, *attempt->remote_ip != '\0' ? attempt->remote_ip : NULL);
-	sqlite_bind_text(statement, at++, *attempt->http_version != '\0' ? attempt->http_version : NULL);
-	bind_redirects(statement, at++, attempt, scratch);
-	sqlite3_bind_int64(statement, at++, attempt->received_bytes);
-	sqlite_bind_not_negative(statement, at++, timings->queue);
-	sqlite_bind_not_negative(statement, at++, timings->dns);
-	sqlite_bind_not_negative(statement, at++, timings->connect);
-	sqlite_bind_not_negative(statement, at++, timings->tls);
-	sqlite_bind_not_negative(statement, at++, timings->first_byte);
-	sqlite_bind_not_negative(statement, at++, timings->total);
-	return at;
+	row_int(row, attempt->number);
+	row_int(row, attempt->started_wall_ms);
+	row_positive(row, attempt->finished_wall_ms);
+	row_positive(row, attempt->status);
+	sqlite_bind_error(row, &attempt->error);
+	row_text(row, *attempt->remote_ip != '\0' ? attempt->remote_ip : NULL);
+	row_text(row, *attempt->http_version != '\0' ? attempt->http_version : NULL);
+	bind_redirects(row, attempt);
+	row_int(row, attempt->received_bytes);
+	row_not_negative(row, timings->queue);
+	row_not_negative(row, timings->dns);
+	row_not_negative(row, timings->connect);
+	row_not_negative(row, timings->tls);
+	row_not_negative(row, timings->first_byte);
+	row_not_negative(row, timings->total);
 }
 
 /* ---- reading */
@@ -204,8 +230,10 @@ sqlite_bind_attempt(sqlite3_stmt *statement, int at, const struct attempt *attem
 static char *
 read_text(struct arena *arena, sqlite3_stmt *statement, int at, bool *ok)
 {
+	bool there = sqlite3_column_type(statement, at) != SQLITE_NULL;
 	const char *text = (const char *)sqlite3_column_text(statement, at);
 
+	*ok = *ok && there == (text != NULL);
 	if (text == NULL)
 		return NULL;
 	char *copy = arena_copy(arena, text, (size_t)sqlite3_column_bytes(statement, at));

@@ -192,6 +192,25 @@ shape_file(sqlite3 *db)
 	return sqlite3_exec(db, "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL", NULL, NULL, NULL);
 }
 
+/* Some file systems cannot have a write-ahead log; then SQLite stays with what it has, and says so by the name. */
+static int
+set_log(sqlite3 *db)
+{
+	sqlite3_stmt *statement;
+	int rc = sqlite3_prepare_v2(db, "PRAGMA journal_mode = WAL", -1, &statement, NULL);
+
+	if (rc != SQLITE_OK)
+		return rc;
+	rc = sqlite3_step(statement);
+	if (rc == SQLITE_ROW) {
+		const char *mode = (const char *)sqlite3_column_text(statement, 0);
+
+		rc = mode != NULL && strcmp(mode, "wal") == 0 ? SQLITE_OK : SQLITE_CANTOPEN;
+	}
+	sqlite3_finalize(statement);
+	return rc;
+}
+
 /* synchronous=FULL: each commit syncs the log before it is told. */
 static int
 configure_writer(sqlite3 *db)
@@ -206,7 +225,7 @@ configure_writer(sqlite3 *db)
 		NULL, NULL, NULL);
 
 	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+		rc = set_log(db);
 	if (rc == SQLITE_OK)
 		rc = sqlite_schema_number(db, "PRAGMA wal_autocheckpoint = 0", &value);
 	if (rc == SQLITE_OK)
@@ -242,8 +261,12 @@ sqlite_schema_open(const char *path, sqlite3 **ret, char **ret_message)
 	if (error == 0) {
 		sqlite3_extended_result_codes(db, 1);
 		sqlite3_busy_timeout(db, SQLITE_BUSY_TIMEOUT_MS);
+		/* One that is refused stays as it is, its log too. */
+		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		error = recognise(db, path, &version, ret_message);
 	}
+	if (error == 0)
+		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 	if (error == 0 && version == 0 && (rc = shape_file(db)) != SQLITE_OK)
 		error = fail(db, path, rc, ret_message);
 	if (error == 0 && (rc = configure_writer(db)) != SQLITE_OK)

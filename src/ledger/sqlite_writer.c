@@ -23,8 +23,10 @@
 #define BATCH_MAX 2000        /* entries of a commit */
 #define BATCH_BYTES (8 << 20) /* of bodies in it */
 #define CHECKPOINT_PAGES 1000 /* of the log, between two checkpoints */
+#define CUT_PAGES 8000        /* of the log, at which readers are kept out until it is empty */
 #define HOLD_MS 50            /* how long the writer waits for readers under way */
-#define EXPIRY_STEP 100       /* jobs removed in one transaction */
+#define LAZY_MS 10            /* how long starts that nobody awaits wait for other work */
+#define EXPIRY_STEP 100       /* jobs removed in one transaction, or as many as the commit before it had entries */
 #define VACUUM_STEP "64"      /* pages given back in one transaction */
 #define VACUUM_SLACK 1024     /* free pages that are kept anyway */
 #define RETRY_MS 250          /* while the disk is full */
@@ -169,8 +171,15 @@ take_failure(struct sqlite *sqlite, int rc)
 int
 sqlite_on_commit(void *context, sqlite3 *db, const char *name, int pages)
 {
+	struct writer *writer = context;
+
 	(void)db, (void)name;
-	((struct writer *)context)->wal_pages = pages;
+	if (pages <= writer->wal_pages) { /* it has begun anew */
+		writer->checkpoint_at = CHECKPOINT_PAGES;
+		writer->cut_at = CUT_PAGES;
+	}
+	writer->wal_pages = pages;
+	writer->wal_dirty = true;
 	return SQLITE_OK;
 }
 
@@ -182,36 +191,32 @@ checkpoint(struct sqlite *sqlite, int mode)
 	int rc = sqlite3_wal_checkpoint_v2(sqlite->writer.db, NULL, mode, &in_log, &done);
 
 	metric_add(METRIC_LEDGER_CHECKPOINTS, 1);
-	if (rc == SQLITE_OK || rc == SQLITE_BUSY) {
-		if (rc == SQLITE_OK && in_log == done)
-			sqlite->writer.wal_pages = 0;
-		return true;
-	}
-	return take_failure(sqlite, rc);
+	if (rc == SQLITE_OK && in_log == done)
+		sqlite->writer.wal_dirty = false;
+	return rc == SQLITE_OK || rc == SQLITE_BUSY || take_failure(sqlite, rc);
 }
 
 /* Between two commits: what is in the log goes to its place, so that the log begins anew and does not grow. */
 static bool
 mind_the_log(struct sqlite *sqlite)
 {
-	int pages = sqlite->writer.wal_pages;
+	struct writer *writer = &sqlite->writer;
 
-	if (pages < CHECKPOINT_PAGES)
+	if (writer->wal_pages < writer->checkpoint_at)
 		return true;
+	writer->checkpoint_at = writer->wal_pages + CHECKPOINT_PAGES;
 	if (!checkpoint(sqlite, SQLITE_CHECKPOINT_PASSIVE))
 		return false;
-	if (pages < sqlite->writer.cut_pages)
+	if (writer->wal_pages < writer->cut_at)
 		return true;
 	/* Readers were in the way time and again: they wait a moment, outside. For those of other programs we do not. */
-	sqlite->writer.cut_pages = pages + SQLITE_CUT_PAGES;
+	writer->cut_at = writer->wal_pages + CUT_PAGES;
 	if (!sqlite_readers_hold(sqlite, mono_ms() + HOLD_MS))
 		return true;
-	sqlite3_busy_timeout(sqlite->writer.db, 0);
+	sqlite3_busy_timeout(writer->db, 0);
 	bool good = checkpoint(sqlite, SQLITE_CHECKPOINT_RESTART);
-	sqlite3_busy_timeout(sqlite->writer.db, SQLITE_BUSY_TIMEOUT_MS);
+	sqlite3_busy_timeout(writer->db, SQLITE_BUSY_TIMEOUT_MS);
 	sqlite_readers_release(sqlite);
-	if (sqlite->writer.wal_pages == 0)
-		sqlite->writer.cut_pages = SQLITE_CUT_PAGES;
 	return good;
 }
 
@@ -293,20 +298,21 @@ commit(struct sqlite *sqlite, struct list *batch)
 
 /* A step of expiry. Sets *ret_more when there may be more to remove. */
 static bool
-expire(struct sqlite *sqlite, int64_t before_wall_ms, bool *ret_more)
+expire(struct sqlite *sqlite, int64_t before_wall_ms, size_t committed, bool *ret_more)
 {
-	int count = 0;
+	/* As many as came, if they are more: what goes may not fall behind. */
+	int step = committed > EXPIRY_STEP ? (int)committed : EXPIRY_STEP, count = 0;
 	int rc = sqlite_exec(&sqlite->writer, "BEGIN IMMEDIATE");
 
 	*ret_more = true;
 	if (rc == SQLITE_OK)
-		rc = sqlite_write_expiry(sqlite, before_wall_ms, EXPIRY_STEP, &count);
+		rc = sqlite_write_expiry(sqlite, before_wall_ms, step, &count);
 	if (rc == SQLITE_OK)
 		rc = sqlite_exec(&sqlite->writer, "COMMIT");
 	if (rc != SQLITE_OK)
 		return take_failure(sqlite, rc);
 	take_over_change(sqlite);
-	*ret_more = count == EXPIRY_STEP;
+	*ret_more = count >= EXPIRY_STEP;
 	return true;
 }
 
@@ -325,7 +331,7 @@ shrink(struct sqlite *sqlite, bool *ret_more)
 	if (rc != SQLITE_OK)
 		return take_failure(sqlite, rc);
 	/* The file itself is cut when the log is taken in. */
-	return *ret_more || sqlite->writer.wal_pages == 0 || checkpoint(sqlite, SQLITE_CHECKPOINT_PASSIVE);
+	return *ret_more || !sqlite->writer.wal_dirty || checkpoint(sqlite, SQLITE_CHECKPOINT_PASSIVE);
 }
 
 /* ---- the writer's thread */
@@ -368,8 +374,16 @@ move_some(struct turn *turn, struct list *from)
 static bool
 work_waits(const struct sqlite *sqlite)
 {
-	return !list_empty(&sqlite->inbox) || !list_empty(&sqlite->lazy) || !list_empty(&sqlite->aged) ||
-		sqlite->sweep_before_wall_ms != 0 || sqlite->stopping;
+	return !list_empty(&sqlite->held) || !list_empty(&sqlite->inbox) || !list_empty(&sqlite->lazy) ||
+		!list_empty(&sqlite->aged) || sqlite->sweep_before_wall_ms != 0 || sqlite->stopping;
+}
+
+/* Starts that nobody awaits are not worth a commit of their own, if one for others comes soon. */
+static bool
+only_starts_wait(const struct sqlite *sqlite)
+{
+	return list_empty(&sqlite->held) && list_empty(&sqlite->inbox) && sqlite->sweep_before_wall_ms == 0 &&
+		!sqlite->stopping;
 }
 
 /* Starts that nobody awaits are passed over once while there is other work: most jobs end before their turn comes. */
@@ -397,6 +411,10 @@ take_turn(struct sqlite *sqlite, struct turn *turn, bool idle_work)
 			break;
 	while (!sqlite->full && !idle_work && !work_waits(sqlite))
 		cond_wait(&sqlite->changed, &sqlite->lock);
+	int64_t lazy_mono_ms = mono_ms() + LAZY_MS;
+	while (!sqlite->full && !idle_work && only_starts_wait(sqlite))
+		if (!cond_wait_until(&sqlite->changed, &sqlite->lock, lazy_mono_ms))
+			break;
 	sqlite->idle = false;
 	take_batch_locked(sqlite, turn);
 	turn->sweep_before_wall_ms = sqlite->sweep_before_wall_ms;
@@ -423,11 +441,11 @@ hand_back(struct sqlite *sqlite, struct list *batch)
 }
 
 static bool
-sweep(struct sqlite *sqlite, int64_t before_wall_ms)
+sweep(struct sqlite *sqlite, int64_t before_wall_ms, size_t committed)
 {
 	bool more;
 
-	if (!expire(sqlite, before_wall_ms, &more))
+	if (!expire(sqlite, before_wall_ms, committed, &more))
 		return false;
 	lock_take(&sqlite->lock);
 	if (!more && sqlite->sweep_before_wall_ms == before_wall_ms)
@@ -436,18 +454,47 @@ sweep(struct sqlite *sqlite, int64_t before_wall_ms)
 	return true;
 }
 
-/* While it is full: true when there is room again. Otherwise new jobs are refused, and the rest goes on waiting. */
+/* New jobs that have come meanwhile are refused, too, and the rest gets in line. */
+static void
+put_off_inbox(struct sqlite *sqlite, int error)
+{
+	struct list come, refused;
+
+	list_init(&come);
+	list_init(&refused);
+	lock_take(&sqlite->lock);
+	list_splice(&come, &sqlite->inbox);
+	lock_drop(&sqlite->lock);
+	for (struct list *node; (node = list_pop_front(&come)) != NULL;) {
+		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
+
+		entry->error = error;
+		list_push_back(entry->verb == LEDGER_ADD ? &refused : &sqlite->held, node);
+	}
+	if (!list_empty(&refused))
+		sqlite->hooks.committed(sqlite->hooks.context, &refused);
+}
+
+/*
+ * While it is full: true when there is room again. Otherwise new jobs are refused, and the rest goes on waiting; what has expired may
+ * still go, if only its files.
+ */
 static bool
 try_again(struct sqlite *sqlite, struct turn *turn)
 {
 	int rc = look_for_room(sqlite);
+	bool more;
 
 	if (rc == SQLITE_OK) {
 		leave_trouble(sqlite);
 		return true;
 	}
-	if (take_failure(sqlite, rc))
-		put_off(sqlite, &turn->batch, error_of(rc));
+	if (!take_failure(sqlite, rc))
+		return false;
+	put_off(sqlite, &turn->batch, error_of(rc));
+	put_off_inbox(sqlite, error_of(rc));
+	if (turn->sweep_before_wall_ms != 0)
+		expire(sqlite, turn->sweep_before_wall_ms, 0, &more);
 	return false;
 }
 
@@ -463,7 +510,7 @@ run_turn(struct sqlite *sqlite, struct turn *turn, bool *idle_work)
 	hand_back(sqlite, &turn->batch);
 	if (!mind_the_log(sqlite))
 		return false;
-	if (turn->sweep_before_wall_ms != 0 && !sqlite->full && !sweep(sqlite, turn->sweep_before_wall_ms))
+	if (turn->sweep_before_wall_ms != 0 && !sqlite->full && !sweep(sqlite, turn->sweep_before_wall_ms, turn->count))
 		return false;
 	if (turn->sweep_before_wall_ms != 0)
 		*idle_work = true; /* what was removed may have left much unused */

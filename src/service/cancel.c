@@ -28,8 +28,7 @@ service_cancel(struct service *service, const struct id *id, struct job **ret, b
 	*ret_ours = false;
 	lock_take(&service->table.lock);
 	struct job *job = table_find_locked(&service->table, id);
-	bool removed = job != NULL && job->removed;
-	if (job != NULL && !removed) {
+	if (job != NULL) {
 		job_ref(job);
 		*ret_ours = !job->finishing;
 		if (*ret_ours)
@@ -37,59 +36,31 @@ service_cancel(struct service *service, const struct id *id, struct job **ret, b
 	}
 	lock_drop(&service->table.lock);
 	changes_write(service, &changes);
-	if (removed)
-		return -ENOENT;
 	if (job == NULL)
 		return service_find(service, id, LEDGER_WHOLE, ret);
 	*ret = job;
 	return 0;
 }
 
-/* One that is live: it ends first, which removes it. */
-static bool
-remove_live_locked(struct service *service, struct job *job, struct list *changes)
-{
-	if (job->removed)
-		return false;
-	job->removed = true;
-	if (!job->finishing)
-		cancel_job_locked(service, job, changes);
-	return true;
-}
-
+/* One that is done goes at once. One that is not ends first, and its end brings the removal about (changes.c). */
 int
 service_remove(struct service *service, const struct id *id, struct job **ret)
 {
 	struct list changes;
+	struct job *job;
+	int error = service_find(service, id, LEDGER_SUMMARY, &job);
 
+	if (error != 0)
+		return error;
 	list_init(&changes);
 	lock_take(&service->table.lock);
-	struct job *job = table_find_locked(&service->table, id);
-	bool first = job != NULL && remove_live_locked(service, job, &changes);
-	if (first)
-		job_ref(job);
+	bool first = !job->removed, done = job_state_done(job->state);
+	job->removed = true;
+	if (first && !done && !job->finishing)
+		cancel_job_locked(service, job, &changes);
 	lock_drop(&service->table.lock);
-	if (job != NULL && !first)
-		return -ENOENT;
-	if (job == NULL) {
-		int error = service_find(service, id, LEDGER_SUMMARY, &job);
-		if (error != 0)
-			return error;
-		lock_take(&service->table.lock);
-		first = !job->removed;
-		job->removed = true;
-		/* It may have been found live after all. */
-		if (first && !job_state_done(job->state) && !job->finishing)
-			cancel_job_locked(service, job, &changes);
-		bool done = job_state_done(job->state);
-		lock_drop(&service->table.lock);
-		if (!first) {
-			job_unref(job);
-			return -ENOENT;
-		}
-		if (done)
-			change_removal(job, &changes);
-	}
+	if (first && done)
+		change_removal(job, &changes);
 	changes_write(service, &changes);
 	*ret = job;
 	return 0;
@@ -109,7 +80,7 @@ cancel_page(struct service *service, const struct ledger_filter *filter, const s
 	for (size_t i = 0; i < count; i++) {
 		struct job *job = table_find_locked(&service->table, &ids[i]);
 
-		if (job == NULL || job->finishing || job->removed || !ledger_filter_fits(filter, job))
+		if (job == NULL || job->finishing || !ledger_filter_fits(filter, job))
 			continue;
 		cancel_job_locked(service, job, &changes);
 		cancelled++;

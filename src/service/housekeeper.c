@@ -63,8 +63,8 @@ sweep(struct service *service)
 	return due == INT64_MAX ? INT64_MAX : mono_ms() + (due > now ? due - now : 0);
 }
 
-static int64_t
-round_of_work(struct service *service)
+int64_t
+housekeeper_round(struct service *service)
 {
 	struct list changes, woken;
 	int wake = SCHEDULER_NO_LOOP;
@@ -116,7 +116,7 @@ housekeeper_run(void *context)
 {
 	struct service *service = context;
 
-	while (sleep_until(service, round_of_work(service)))
+	while (sleep_until(service, housekeeper_round(service)))
 		;
 	return NULL;
 }

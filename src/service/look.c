@@ -18,12 +18,12 @@ find_live(struct service *service, const struct id *id)
 	return job;
 }
 
-/* Among those that were taken in and not removed. Takes the reference over. */
+/* Among those that were taken in, and whose removal is not durable yet. Takes the reference over. */
 static int
 check_there(struct service *service, struct job *job, struct job **ret)
 {
 	lock_take(&service->table.lock);
-	bool gone = job->removed || job->version == 0;
+	bool gone = job->removal != JOB_KEPT || job->version == 0;
 	lock_drop(&service->table.lock);
 	if (gone) {
 		job_unref(job);
@@ -144,8 +144,7 @@ list_running(struct service *service, const struct ledger_filter *filter, const 
 	for (size_t i = 0; i < found; i++) {
 		struct job *job = running[i];
 
-		if ((before == NULL || id_compare(&job->id, before) < 0) && !job->removed &&
-			ledger_filter_fits(filter, job))
+		if ((before == NULL || id_compare(&job->id, before) < 0) && ledger_filter_fits(filter, job))
 			running[count++] = job;
 		else
 			job_unref(job); /* not the last reference: the table has one */

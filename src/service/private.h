@@ -79,6 +79,9 @@ void wake_loops(struct service *service, int wake);
 /* Makes the housekeeper look again if something is due before it would wake by itself. With the core lock. */
 void poke_housekeeper_locked(struct service *service, int64_t due_mono_ms);
 
+/* Does what is due now; gives the monotonic time to come again. For the housekeeper, and once at the start. */
+int64_t housekeeper_round(struct service *service);
+
 /* The housekeeper thread: run_at, queue time-outs, deadlines, waits whose time is up, expiry. */
 void *housekeeper_run(void *service);
 

@@ -73,6 +73,7 @@ take_up_locked(struct service *service, struct job *job, struct list *changes, s
 {
 	int wake;
 
+	job->recovered = true;
 	set_mono_times(job);
 	table_readmit_locked(&service->table, job);
 	int error = table_insert_locked(&service->table, job);

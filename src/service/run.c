@@ -29,7 +29,8 @@ begin_locked(struct service *service, struct job *job, struct list *woken)
 
 /*
  * An attempt that may not be made twice has its start made durable before its first byte leaves: the job comes to its loop by way
- * of the ledger. Of another the start is noted, too, but not awaited. Returns true when it may begin at once.
+ * of the ledger. So does one of an earlier run, for it may be what ended that, and do so again before a start that nobody awaits is
+ * written. Of others the start is noted, too, but not awaited. Returns true when it may begin at once.
  */
 static bool
 note_start_locked(
@@ -41,7 +42,7 @@ note_start_locked(
 		job->started_wall_ms = now_wall_ms;
 	job->attempt_started_wall_ms = now_wall_ms;
 	job->attempt_number = job->attempt_count + 1;
-	if (durable && !job_spec_repeatable(job->spec)) {
+	if (durable && (job->recovered || !job_spec_repeatable(job->spec))) {
 		job->launching = true;
 		start_job_locked(job, false, changes);
 		return false;

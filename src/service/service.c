@@ -192,6 +192,7 @@ service_start(struct service *service, char **ret_message)
 	int error = recover_jobs(service, ret_message);
 	if (error != 0)
 		return error;
+	housekeeper_round(service); /* what came to its end while the server was down does not begin */
 	error = thread_start(&service->housekeeper, "housekeeper", housekeeper_run, service);
 	if (error != 0)
 		return error;
