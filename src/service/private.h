@@ -33,7 +33,8 @@ struct service {
 	_Atomic(bool) draining;   /* written under the lock, read anywhere */
 	_Atomic(bool) recovering; /* the same */
 	bool aborted;
-	struct cond idle;      /* nothing is in flight any more */
+	struct cond idle;      /* nothing is on the wire any more */
+	size_t launching;      /* jobs in flight whose start is not durable yet: nothing of them is on the wire */
 	uint64_t finish_order; /* of the newest end */
 	struct list *launched; /* for each loop: jobs whose start is durable, to be handed to it */
 };
@@ -94,6 +95,9 @@ void end_unknown_locked(struct service *service, struct job *job, struct list *c
 /* The start of an attempt is durable: it goes to its loop, or waits again if the server drains. With the core lock; sets *ret_wake. */
 void run_launched_locked(
 	struct service *service, struct job *job, struct list *woken, struct list *changes, int *ret_wake);
+
+/* True when nothing is on the wire. With the core lock. */
+bool run_idle_locked(const struct service *service);
 
 /* Jobs that are to begin wait again. Once the server drains, when none begins any more. */
 void run_give_up_launched(struct service *service);

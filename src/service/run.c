@@ -44,6 +44,7 @@ note_start_locked(
 	job->attempt_number = job->attempt_count + 1;
 	if (durable && (job->recovered || !job_spec_repeatable(job->spec))) {
 		job->launching = true;
+		service->launching++;
 		start_job_locked(job, false, changes);
 		return false;
 	}
@@ -53,19 +54,48 @@ note_start_locked(
 	return true;
 }
 
+bool
+run_idle_locked(const struct service *service)
+{
+	return scheduler_in_flight_locked(service->scheduler) <= service->launching;
+}
+
 /* The attempt of a job in flight is over, or is not begun: its place is free. */
 static void
 leave_flight_locked(struct service *service, struct job *job, int *ret_wake)
 {
 	scheduler_done_locked(service->scheduler, job, ret_wake);
-	if (service->draining && scheduler_in_flight_locked(service->scheduler) == 0)
+	if (service->draining && run_idle_locked(service))
 		cond_broadcast(&service->idle);
+}
+
+/* While its start could not be stored, as the disk was full, its time may have come. */
+static bool
+waited_too_long(const struct job *job)
+{
+	int64_t limit = job->spec->queue_timeout_ms;
+
+	return limit != 0 && job->attempt_count == 0 && !job->recovered && mono_ms() > job->run_at_mono_ms + limit;
+}
+
+static void
+end_late_locked(struct service *service, struct job *job, struct list *changes)
+{
+	struct job_error error = {.code = JOB_ERROR_queue_timeout, .phase = JOB_PHASE_queue};
+
+	snprintf(error.message, sizeof error.message,
+		"its start could not be stored within queue_timeout, and so it was not made");
+	job->started_wall_ms = 0;
+	end_job_locked(service, job, JOB_failed, &error, NULL, NULL, changes);
 }
 
 void
 run_launched_locked(struct service *service, struct job *job, struct list *woken, struct list *changes, int *ret_wake)
 {
 	job->launching = false;
+	service->launching--;
+	if (!job->finishing && !service->draining && waited_too_long(job))
+		end_late_locked(service, job, changes);
 	if (job->finishing || service->draining) {
 		leave_flight_locked(service, job, ret_wake);
 		if (!job->finishing)

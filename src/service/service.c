@@ -357,7 +357,7 @@ void
 service_await_idle(struct service *service, int64_t due_mono_ms)
 {
 	lock_take(&service->table.lock);
-	while (!service->aborted && scheduler_in_flight_locked(service->scheduler) > 0)
+	while (!service->aborted && !run_idle_locked(service))
 		if (!cond_wait_until(&service->idle, &service->table.lock, due_mono_ms))
 			break;
 	lock_drop(&service->table.lock);
