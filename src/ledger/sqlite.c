@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,8 +302,7 @@ begin(struct sqlite *sqlite, char **ret_message)
 	const char *why = NULL;
 	int error = 0;
 
-	sqlite->writer.wal_pages = INT_MAX; /* whatever the first commit tells, begins anew */
-	sqlite3_wal_hook(sqlite->writer.db, sqlite_on_commit, &sqlite->writer);
+	sqlite_writer_init(&sqlite->writer);
 	if (read_figures(sqlite) != SQLITE_OK) {
 		error = -EIO;
 		why = sqlite3_errmsg(sqlite->writer.db);

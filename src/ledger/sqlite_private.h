@@ -175,8 +175,8 @@ void sqlite_bodies_unlink(struct sqlite *sqlite, bool committed);
 /* The writer's thread: until sqlite->stopping, or a failure. */
 void *sqlite_writer_run(void *sqlite);
 
-/* For sqlite3_wal_hook, with the writer. */
-int sqlite_on_commit(void *writer, sqlite3 *db, const char *name, int pages);
+/* Minds the log of an open connection from now on. */
+void sqlite_writer_init(struct writer *writer);
 
 /* Nothing can be made durable any more: tells hooks.failed, and takes nothing in. Any thread. */
 void sqlite_fail(struct sqlite *sqlite, const char *format, ...) __attribute__((format(printf, 2, 3)));

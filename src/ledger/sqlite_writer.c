@@ -70,6 +70,28 @@ has_failed(struct sqlite *sqlite)
 	return failed;
 }
 
+/* The system's word for what went wrong with a file: sqlite3_system_errno does not know it of a commit. */
+static int
+errno_of_file(sqlite3_file *file)
+{
+	int number = 0;
+
+	if (file != NULL && file->pMethods != NULL)
+		file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number);
+	return number;
+}
+
+static int
+system_errno(sqlite3 *db)
+{
+	sqlite3_file *log = NULL, *database = NULL;
+
+	sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+	sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &database);
+	int number = errno_of_file(log);
+	return number != 0 ? number : errno_of_file(database);
+}
+
 /* Failures that pass when there is room again, or memory, or whoever locks the database lets go. */
 static bool
 may_pass(int rc, int system)
@@ -149,7 +171,7 @@ static bool
 take_failure(struct sqlite *sqlite, int rc)
 {
 	sqlite3 *db = sqlite->writer.db;
-	int system = sqlite3_system_errno(db);
+	int system = system_errno(db);
 	char message[200];
 
 	snprintf(message, sizeof message, "%s", sqlite3_errmsg(db));
@@ -168,8 +190,8 @@ take_failure(struct sqlite *sqlite, int rc)
 
 /* ---- the log */
 
-int
-sqlite_on_commit(void *context, sqlite3 *db, const char *name, int pages)
+static int
+on_commit(void *context, sqlite3 *db, const char *name, int pages)
 {
 	struct writer *writer = context;
 
@@ -181,6 +203,14 @@ sqlite_on_commit(void *context, sqlite3 *db, const char *name, int pages)
 	writer->wal_pages = pages;
 	writer->wal_dirty = true;
 	return SQLITE_OK;
+}
+
+void
+sqlite_writer_init(struct writer *writer)
+{
+	writer->checkpoint_at = CHECKPOINT_PAGES;
+	writer->cut_at = CUT_PAGES;
+	sqlite3_wal_hook(writer->db, on_commit, writer);
 }
 
 /* Returns false after a failure that ends everything. */
@@ -530,8 +560,12 @@ sqlite_writer_run(void *context)
 		take_turn(sqlite, &turn, idle_work);
 		if (turn.failed || !run_turn(sqlite, &turn, &idle_work)) {
 			list_splice(&sqlite->held, &turn.batch); /* nothing more can be kept */
-			break;
+			return NULL;
 		}
 	} while (!turn.stopping);
+	int rc = sqlite3_wal_checkpoint_v2(sqlite->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	if (rc != SQLITE_OK)
+		log_warn("the log of %s stays: %s; nothing is lost, the next start takes it in", sqlite->path,
+			sqlite3_errstr(rc));
 	return NULL;
 }
