@@ -50,7 +50,7 @@ take_in_locked(struct sqlite *sqlite, struct ledger_entry *entry)
 		list_push_back(&sqlite->body_inbox, &entry->node);
 		cond_signal(&sqlite->body_changed);
 	} else {
-		list_push_back(&sqlite->inbox, &entry->node);
+		list_push_back(entry->verb == LEDGER_ADD ? &sqlite->arrivals : &sqlite->inbox, &entry->node);
 	}
 }
 
@@ -142,6 +142,7 @@ give_back_rest(struct sqlite *sqlite)
 	list_splice(&rest, &sqlite->held);
 	list_splice(&rest, &sqlite->lost);
 	list_splice(&rest, &sqlite->body_inbox);
+	list_splice(&rest, &sqlite->arrivals);
 	list_splice(&rest, &sqlite->inbox);
 	list_splice(&rest, &sqlite->aged);
 	list_splice(&rest, &sqlite->lazy);
@@ -346,6 +347,7 @@ sqlite_new(const char *dir, const char *bodies, const struct ledger_hooks *hooks
 	cond_init(&sqlite->readers_changed);
 	list_init(&sqlite->held);
 	list_init(&sqlite->unlinks);
+	list_init(&sqlite->arrivals);
 	list_init(&sqlite->inbox);
 	list_init(&sqlite->lazy);
 	list_init(&sqlite->aged);

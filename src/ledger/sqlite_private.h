@@ -48,7 +48,8 @@ struct sqlite {
 	/* The lock, a leaf, guards the rest. */
 	struct lock lock;
 	struct cond changed;
-	struct list inbox;      /* to commit */
+	struct list arrivals;   /* new jobs to commit, whose clients wait: never behind a great many others */
+	struct list inbox;      /* all else to commit */
 	struct list lazy, aged; /* starts that are held back: new ones, and those passed over once */
 	struct list skipped;    /* starts that were not needed in the end */
 	struct list body_inbox; /* ends whose body is a file, to be synced first */

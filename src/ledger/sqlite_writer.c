@@ -387,9 +387,9 @@ bytes_of(const struct ledger_entry *entry)
 }
 
 static void
-move_some(struct turn *turn, struct list *from)
+move_some(struct turn *turn, struct list *from, size_t max)
 {
-	while (turn->count < BATCH_MAX && turn->bytes < BATCH_BYTES && !list_empty(from)) {
+	while (turn->count < max && turn->bytes < BATCH_BYTES && !list_empty(from)) {
 		struct list *node = list_pop_front(from);
 		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
 
@@ -404,27 +404,30 @@ move_some(struct turn *turn, struct list *from)
 static bool
 work_waits(const struct sqlite *sqlite)
 {
-	return !list_empty(&sqlite->held) || !list_empty(&sqlite->inbox) || !list_empty(&sqlite->lazy) ||
-		!list_empty(&sqlite->aged) || sqlite->sweep_before_wall_ms != 0 || sqlite->stopping;
+	return !list_empty(&sqlite->held) || !list_empty(&sqlite->arrivals) || !list_empty(&sqlite->inbox) ||
+		!list_empty(&sqlite->lazy) || !list_empty(&sqlite->aged) || sqlite->sweep_before_wall_ms != 0 ||
+		sqlite->stopping;
 }
 
 /* Starts that nobody awaits are not worth a commit of their own, if one for others comes soon. */
 static bool
 only_starts_wait(const struct sqlite *sqlite)
 {
-	return list_empty(&sqlite->held) && list_empty(&sqlite->inbox) && sqlite->sweep_before_wall_ms == 0 &&
-		!sqlite->stopping;
+	return list_empty(&sqlite->held) && list_empty(&sqlite->arrivals) && list_empty(&sqlite->inbox) &&
+		sqlite->sweep_before_wall_ms == 0 && !sqlite->stopping;
 }
 
 /* Starts that nobody awaits are passed over once while there is other work: most jobs end before their turn comes. */
 static void
 take_batch_locked(struct sqlite *sqlite, struct turn *turn)
 {
-	move_some(turn, &sqlite->held);
-	move_some(turn, &sqlite->inbox);
-	move_some(turn, &sqlite->aged);
+	move_some(turn, &sqlite->held, BATCH_MAX);
+	move_some(turn, &sqlite->arrivals, BATCH_MAX / 2);
+	move_some(turn, &sqlite->inbox, BATCH_MAX);
+	move_some(turn, &sqlite->arrivals, BATCH_MAX);
+	move_some(turn, &sqlite->aged, BATCH_MAX);
 	if (turn->count == 0)
-		move_some(turn, &sqlite->lazy);
+		move_some(turn, &sqlite->lazy, BATCH_MAX);
 	list_splice(&sqlite->aged, &sqlite->lazy);
 }
 
@@ -448,8 +451,8 @@ take_turn(struct sqlite *sqlite, struct turn *turn, bool idle_work)
 	sqlite->idle = false;
 	take_batch_locked(sqlite, turn);
 	turn->sweep_before_wall_ms = sqlite->sweep_before_wall_ms;
-	turn->stopping = sqlite->stopping && list_empty(&sqlite->held) && list_empty(&sqlite->inbox) &&
-		list_empty(&sqlite->aged);
+	turn->stopping = sqlite->stopping && list_empty(&sqlite->held) && list_empty(&sqlite->arrivals) &&
+		list_empty(&sqlite->inbox) && list_empty(&sqlite->aged);
 	turn->last_try = sqlite->stopping;
 	turn->failed = sqlite->failed;
 	lock_drop(&sqlite->lock);
@@ -493,6 +496,7 @@ put_off_inbox(struct sqlite *sqlite, int error)
 	list_init(&come);
 	list_init(&refused);
 	lock_take(&sqlite->lock);
+	list_splice(&come, &sqlite->arrivals);
 	list_splice(&come, &sqlite->inbox);
 	lock_drop(&sqlite->lock);
 	for (struct list *node; (node = list_pop_front(&come)) != NULL;) {

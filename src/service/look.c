@@ -161,6 +161,20 @@ list_running(struct service *service, const struct ledger_filter *filter, const 
 	return (int)kept;
 }
 
+/* Without the states in which there is no job right now: a list of few looks at all that are not done. */
+static struct ledger_filter
+narrow(struct service *service, const struct ledger_filter *filter)
+{
+	struct ledger_filter narrow = *filter;
+
+	lock_take(&service->table.lock);
+	for (int i = 0; i < JOB_STATE_COUNT; i++)
+		if ((LEDGER_LIVE_STATES & 1u << i) != 0 && service->table.counts[i] == 0)
+			narrow.states &= ~(1u << i);
+	lock_drop(&service->table.lock);
+	return narrow;
+}
+
 int
 service_list(struct service *service, const struct ledger_filter *filter, const struct id *before, struct job **jobs,
 	size_t limit)
@@ -168,9 +182,13 @@ service_list(struct service *service, const struct ledger_filter *filter, const 
 	struct id ids[LIST_PAGE];
 	size_t kept = 0;
 	int error = 0;
+	struct ledger_filter narrowed = narrow(service, filter);
 
 	if (filter->states == 1u << JOB_running)
 		return list_running(service, filter, before, jobs, limit);
+	if (filter->states != 0 && narrowed.states == 0)
+		return 0;
+	filter = &narrowed;
 	while (error == 0 && kept < limit) {
 		size_t wanted = limit - kept < LIST_PAGE ? limit - kept : LIST_PAGE;
 		int count = service->ledger->ops->list(service->ledger, filter, before, ids, wanted);
