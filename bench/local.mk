@@ -1,11 +1,16 @@
 # make bench and make bench-full; nothing of it is built or run otherwise.
 
 bench_programs = \
+	bench/bodies \
 	bench/limit \
 	bench/load \
 	bench/origin
 
 EXTRA_PROGRAMS += $(bench_programs)
+
+bench_bodies_SOURCES = bench/bodies.c bench/common.c bench/common.h
+bench_bodies_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+bench_bodies_LDADD = $(SQLITE_LIBS)
 
 bench_limit_SOURCES = bench/limit.c bench/common.c bench/common.h
 bench_limit_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(LIBEV_CFLAGS)
@@ -15,16 +20,20 @@ bench_load_SOURCES = bench/load.c bench/common.c bench/common.h
 
 bench_origin_SOURCES = bench/origin.c bench/common.c bench/common.h
 
-EXTRA_DIST += bench/run
+EXTRA_DIST += bench/run bench/lab.py bench/history.py
 
 CLEANFILES += $(bench_programs) bench/results/*.json
 
 bench_run = $(srcdir)/bench/run --server src/fetchpool --programs bench --results bench/results
 
-.PHONY: bench bench-full
+.PHONY: bench bench-full bench-bodies
 
 bench: src/fetchpool $(bench_programs)
 	$(bench_run) $(BENCH_FLAGS)
 
 bench-full: src/fetchpool $(bench_programs)
 	$(bench_run) --full $(BENCH_FLAGS)
+
+# Rows or files: the parts alone, on the disk of the build.
+bench-bodies: bench/bodies
+	bench/bodies $(BENCH_FLAGS)

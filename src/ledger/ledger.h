@@ -72,8 +72,8 @@ struct ledger_hooks {
 
 	/*
 	 * Entries are committed, or have an error. Called without any lock of the ledger's; for one job in the order in
-	 * which its entries were written, and so for all entries of one caller but ends with large bodies, which may
-	 * be overtaken.
+	 * which its entries were written; and for all entries of one caller, but that new jobs may overtake others, and
+	 * others ends with large bodies.
 	 */
 	void (*committed)(void *context, struct list *entries);
 
