@@ -49,6 +49,7 @@ struct ledger_end {
 	int64_t finished_wall_ms, expires_wall_ms;
 	int64_t received_bytes, total_bytes; /* total: -1 unknown */
 	uint64_t finish_order;
+	int64_t weight; /* of what waits for its commit, as its maker counts it */
 };
 
 struct ledger_entry {

@@ -20,8 +20,8 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-#define BATCH_MAX 2000        /* entries of a commit */
-#define BATCH_BYTES (8 << 20) /* of bodies in it */
+#define BATCH_MAX 1000        /* entries of a commit, from each list */
+#define BATCH_BYTES (8 << 20) /* of bodies in them */
 #define CHECKPOINT_PAGES 1000 /* of the log, between two checkpoints */
 #define CUT_PAGES 8000        /* of the log, at which readers are kept out until it is empty */
 #define HOLD_MS 50            /* how long the writer waits for readers under way */
@@ -81,15 +81,14 @@ errno_of_file(sqlite3_file *file)
 	return number;
 }
 
+/* A file keeps the last word for ever, so the other one is not asked: transactions write to the log, a checkpoint to the database. */
 static int
-system_errno(sqlite3 *db)
+system_errno(sqlite3 *db, bool checkpoint)
 {
-	sqlite3_file *log = NULL, *database = NULL;
+	sqlite3_file *file = NULL;
 
-	sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-	sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &database);
-	int number = errno_of_file(log);
-	return number != 0 ? number : errno_of_file(database);
+	sqlite3_file_control(db, "main", checkpoint ? SQLITE_FCNTL_FILE_POINTER : SQLITE_FCNTL_JOURNAL_POINTER, &file);
+	return errno_of_file(file);
 }
 
 /* Failures that pass when there is room again, or memory, or whoever locks the database lets go. */
@@ -168,10 +167,10 @@ look_for_room(struct sqlite *sqlite)
 
 /* What a failed transaction means. Returns true when it may pass. */
 static bool
-take_failure(struct sqlite *sqlite, int rc)
+take_failure(struct sqlite *sqlite, int rc, bool checkpoint)
 {
 	sqlite3 *db = sqlite->writer.db;
-	int system = system_errno(db);
+	int system = system_errno(db, checkpoint);
 	char message[200];
 
 	snprintf(message, sizeof message, "%s", sqlite3_errmsg(db));
@@ -223,7 +222,7 @@ checkpoint(struct sqlite *sqlite, int mode)
 	metric_add(METRIC_LEDGER_CHECKPOINTS, 1);
 	if (rc == SQLITE_OK && in_log == done)
 		sqlite->writer.wal_dirty = false;
-	return rc == SQLITE_OK || rc == SQLITE_BUSY || take_failure(sqlite, rc);
+	return rc == SQLITE_OK || rc == SQLITE_BUSY || take_failure(sqlite, rc, true);
 }
 
 /* Between two commits: what is in the log goes to its place, so that the log begins anew and does not grow. */
@@ -313,7 +312,7 @@ commit(struct sqlite *sqlite, struct list *batch)
 	int rc = write_all(sqlite, batch, &count);
 
 	if (rc != SQLITE_OK) {
-		bool passes = take_failure(sqlite, rc);
+		bool passes = take_failure(sqlite, rc, false);
 
 		if (passes)
 			put_off(sqlite, batch, error_of(rc));
@@ -340,7 +339,7 @@ expire(struct sqlite *sqlite, int64_t before_wall_ms, size_t committed, bool *re
 	if (rc == SQLITE_OK)
 		rc = sqlite_exec(&sqlite->writer, "COMMIT");
 	if (rc != SQLITE_OK)
-		return take_failure(sqlite, rc);
+		return take_failure(sqlite, rc, false);
 	take_over_change(sqlite);
 	*ret_more = count >= EXPIRY_STEP;
 	return true;
@@ -359,7 +358,7 @@ shrink(struct sqlite *sqlite, bool *ret_more)
 	if (rc == SQLITE_OK && *ret_more)
 		rc = sqlite_exec(&sqlite->writer, "PRAGMA incremental_vacuum(" VACUUM_STEP ")");
 	if (rc != SQLITE_OK)
-		return take_failure(sqlite, rc);
+		return take_failure(sqlite, rc, false);
 	/* The file itself is cut when the log is taken in. */
 	return *ret_more || !sqlite->writer.wal_dirty || checkpoint(sqlite, SQLITE_CHECKPOINT_PASSIVE);
 }
@@ -370,9 +369,8 @@ shrink(struct sqlite *sqlite, bool *ret_more)
 struct turn {
 	struct list batch;
 	size_t count; /* of entries in it */
-	int64_t bytes;
 	int64_t sweep_before_wall_ms;
-	bool stopping, last_try, failed;
+	bool stopping, failed;
 };
 
 /* The larger part of what an entry adds to the log. */
@@ -386,17 +384,20 @@ bytes_of(const struct ledger_entry *entry)
 	return 0;
 }
 
+/* Takes up to max entries, of up to BATCH_BYTES but one: no list may use up what others need. */
 static void
 move_some(struct turn *turn, struct list *from, size_t max)
 {
-	while (turn->count < max && turn->bytes < BATCH_BYTES && !list_empty(from)) {
+	int64_t bytes = 0;
+
+	for (size_t count = 0; count < max && bytes < BATCH_BYTES && !list_empty(from); count++) {
 		struct list *node = list_pop_front(from);
 		struct ledger_entry *entry = container_of(node, struct ledger_entry, node);
 
 		if (entry->verb == LEDGER_START && entry->start.lazy)
 			entry->job->pending_start = NULL; /* not held back any more */
+		bytes += bytes_of(entry);
 		turn->count++;
-		turn->bytes += bytes_of(entry);
 		list_push_back(&turn->batch, node);
 	}
 }
@@ -422,10 +423,11 @@ static void
 take_batch_locked(struct sqlite *sqlite, struct turn *turn)
 {
 	move_some(turn, &sqlite->held, BATCH_MAX);
-	move_some(turn, &sqlite->arrivals, BATCH_MAX / 2);
-	move_some(turn, &sqlite->inbox, BATCH_MAX);
-	move_some(turn, &sqlite->arrivals, BATCH_MAX);
-	move_some(turn, &sqlite->aged, BATCH_MAX);
+	if (list_empty(&sqlite->held)) {
+		move_some(turn, &sqlite->arrivals, BATCH_MAX);
+		move_some(turn, &sqlite->inbox, BATCH_MAX);
+		move_some(turn, &sqlite->aged, BATCH_MAX);
+	}
 	if (turn->count == 0)
 		move_some(turn, &sqlite->lazy, BATCH_MAX);
 	list_splice(&sqlite->aged, &sqlite->lazy);
@@ -451,9 +453,7 @@ take_turn(struct sqlite *sqlite, struct turn *turn, bool idle_work)
 	sqlite->idle = false;
 	take_batch_locked(sqlite, turn);
 	turn->sweep_before_wall_ms = sqlite->sweep_before_wall_ms;
-	turn->stopping = sqlite->stopping && list_empty(&sqlite->held) && list_empty(&sqlite->arrivals) &&
-		list_empty(&sqlite->inbox) && list_empty(&sqlite->aged);
-	turn->last_try = sqlite->stopping;
+	turn->stopping = sqlite->stopping;
 	turn->failed = sqlite->failed;
 	lock_drop(&sqlite->lock);
 }
@@ -523,7 +523,7 @@ try_again(struct sqlite *sqlite, struct turn *turn)
 		leave_trouble(sqlite);
 		return true;
 	}
-	if (!take_failure(sqlite, rc))
+	if (!take_failure(sqlite, rc, false))
 		return false;
 	put_off(sqlite, &turn->batch, error_of(rc));
 	put_off_inbox(sqlite, error_of(rc));
@@ -535,10 +535,8 @@ try_again(struct sqlite *sqlite, struct turn *turn)
 static bool
 run_turn(struct sqlite *sqlite, struct turn *turn, bool *idle_work)
 {
-	if (sqlite->full && !try_again(sqlite, turn)) {
-		turn->stopping = turn->last_try;
+	if (sqlite->full && !try_again(sqlite, turn))
 		return !has_failed(sqlite);
-	}
 	if (turn->count > 0 && !commit(sqlite, &turn->batch))
 		return false;
 	hand_back(sqlite, &turn->batch);
@@ -551,6 +549,18 @@ run_turn(struct sqlite *sqlite, struct turn *turn, bool *idle_work)
 	else if (*idle_work && turn->count == 0 && !sqlite->full)
 		return shrink(sqlite, idle_work);
 	return true;
+}
+
+/* Nothing is left, also of what the last commit brought about; or what is left has no room. */
+static bool
+is_over(struct sqlite *sqlite)
+{
+	lock_take(&sqlite->lock);
+	bool over = sqlite->full ||
+		(list_empty(&sqlite->held) && list_empty(&sqlite->arrivals) && list_empty(&sqlite->inbox) &&
+			list_empty(&sqlite->aged) && list_empty(&sqlite->lazy));
+	lock_drop(&sqlite->lock);
+	return over;
 }
 
 void *
@@ -566,10 +576,8 @@ sqlite_writer_run(void *context)
 			list_splice(&sqlite->held, &turn.batch); /* nothing more can be kept */
 			return NULL;
 		}
-	} while (!turn.stopping);
-	int rc = sqlite3_wal_checkpoint_v2(sqlite->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	if (rc != SQLITE_OK)
-		log_warn("the log of %s stays: %s; nothing is lost, the next start takes it in", sqlite->path,
-			sqlite3_errstr(rc));
+	} while (!turn.stopping || !is_over(sqlite));
+	if (checkpoint(sqlite, SQLITE_CHECKPOINT_PASSIVE) && sqlite->writer.wal_dirty)
+		log_warn("the log of %s stays; nothing is lost, the next start takes it in", sqlite->path);
 	return NULL;
 }

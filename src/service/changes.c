@@ -54,6 +54,16 @@ add_change(enum ledger_verb verb, struct job *job, struct list *changes, struct 
 	*ret = entry;
 }
 
+static int64_t
+weight_of(const struct response *response)
+{
+	const int64_t small = 4096, file = UNSTORED_MAX / 256;
+
+	if (response == NULL)
+		return small;
+	return response->body.path != NULL ? file : small + response->body.bytes;
+}
+
 void
 end_job_locked(struct service *service, struct job *job, enum job_state state, const struct job_error *error,
 	struct attempt *attempt, struct response *response, struct list *changes)
@@ -78,6 +88,8 @@ end_job_locked(struct service *service, struct job *job, enum job_state state, c
 	};
 	if (error != NULL)
 		entry->end.error = *error;
+	entry->end.weight = weight_of(response);
+	service->unstored += entry->end.weight;
 	entry->end.expires_wall_ms = entry->end.finished_wall_ms + job->spec->ttl_ms;
 }
 
@@ -220,7 +232,11 @@ commit_end_locked(struct service *service, struct ledger_entry *entry, struct ou
 {
 	struct job *job = entry->job;
 	struct ledger_end *end = &entry->end;
+	bool crowded = service->unstored >= UNSTORED_MAX;
 
+	service->unstored -= end->weight;
+	if (crowded && service->unstored < UNSTORED_MAX)
+		result->wake = SCHEDULER_ALL_LOOPS; /* attempts may begin again */
 	if (entry->error != 0)
 		return; /* it was not kept, so it is not seen */
 	job->final_total_bytes = end->total_bytes;

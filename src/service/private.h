@@ -36,8 +36,12 @@ struct service {
 	struct cond idle;      /* nothing is on the wire any more */
 	size_t launching;      /* jobs in flight whose start is not durable yet: nothing of them is on the wire */
 	uint64_t finish_order; /* of the newest end */
+	int64_t unstored; /* weight of the ends that are not committed yet; from UNSTORED_MAX on no attempt begins */
 	struct list *launched; /* for each loop: jobs whose start is durable, to be handed to it */
 };
+
+/* What ends may weigh before the disk has them: some memory each, their bodies, and for one in a file its descriptor. */
+#define UNSTORED_MAX (64 << 20)
 
 /* A change on its way to the ledger; freed when it is committed. NULL when memory runs out. */
 struct ledger_entry *change_new(enum ledger_verb verb, struct job *job);

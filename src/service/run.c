@@ -163,7 +163,7 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 	struct service *service = context;
 	struct list woken, changes, cancelled;
 	size_t count = 0;
-	/* While their ends could not be kept, no attempts begin. */
+	/* While their ends could not be kept, or wait in great number, no attempts begin. */
 	bool accepts = service->ledger->ops->accepts(service->ledger, NULL, 0);
 
 	list_init(&woken);
@@ -172,7 +172,7 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 	lock_take(&service->table.lock);
 	if (!service->draining) {
 		count = take_launched_locked(service, loop, jobs, max, &cancelled);
-		if (accepts)
+		if (accepts && service->unstored < UNSTORED_MAX)
 			count += take_fresh_locked(service, loop, jobs + count, max - count, &woken, &changes);
 	}
 	lock_drop(&service->table.lock);
