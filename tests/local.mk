@@ -9,6 +9,14 @@ tests_librig_a_SOURCES = \
 	tests/server.c tests/server.h
 tests_librig_a_CPPFLAGS = $(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(ZLIB_CFLAGS) $(CRYPTO_CFLAGS)
 
+# A disk that fails when told, and whose writes are written down; the daemon gets it by LD_PRELOAD. It takes none of our flags, as it
+# must not be built with a sanitizer.
+check_PROGRAMS += tests/fault.so
+tests_fault_so_SOURCES = tests/fault.c tests/fault.h
+tests_fault_so_CFLAGS = -std=gnu11 -fPIC -pthread -Wall -Wextra -Wshadow
+tests_fault_so_LDFLAGS = -shared -pthread
+tests_fault_so_LDADD = -ldl
+
 RIG_CPPFLAGS = $(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(ZLIB_CFLAGS) $(CRYPTO_CFLAGS)
 RIG_LIBS = tests/librig.a $(CHECK_LIBS) $(JANSSON_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS)
 
@@ -17,6 +25,25 @@ check_PROGRAMS += tests/origin
 tests_origin_SOURCES = tests/origin-main.c tests/origin.h
 tests_origin_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_origin_LDADD = $(RIG_LIBS)
+
+# Kills the daemon over and over: 30 rounds as a test, as many as one likes by tests/crash --rounds N.
+CRASH_SOURCES = \
+	tests/crash.h tests/crash_loop.c tests/crash_random.h \
+	tests/crash_book.c tests/crash_book.h \
+	tests/crash_judge.c tests/crash_judge.h \
+	tests/crash_kinds.c tests/crash_kinds.h \
+	tests/crash_line.c tests/crash_line.h \
+	tests/crash_list.c tests/crash_list.h \
+	tests/crash_load.c tests/crash_load.h \
+	tests/crash_read.c tests/crash_read.h \
+	tests/crash_shot.c tests/crash_shot.h
+check_PROGRAMS += tests/crash
+tests_crash_SOURCES = tests/crash.c $(CRASH_SOURCES)
+tests_crash_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_crash_LDADD = $(RIG_LIBS)
+tests_test_crash_SOURCES = tests/test_crash.c $(CRASH_SOURCES)
+tests_test_crash_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_crash_LDADD = $(RIG_LIBS)
 
 DAEMON_TESTS = \
 	tests/test_origin \
@@ -32,7 +59,14 @@ DAEMON_TESTS = \
 	tests/test_http \
 	tests/test_egress \
 	tests/test_operate \
-	tests/test_flight
+	tests/test_flight \
+	tests/test_durable \
+	tests/test_durable_queue \
+	tests/test_recovery \
+	tests/test_idempotency \
+	tests/test_crash \
+	tests/test_faults \
+	tests/test_power
 
 check_PROGRAMS += $(DAEMON_TESTS)
 TESTS += $(DAEMON_TESTS)
@@ -79,3 +113,21 @@ tests_test_flight_LDADD = $(RIG_LIBS)
 tests_test_origin_SOURCES = tests/test_origin.c
 tests_test_origin_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_origin_LDADD = $(RIG_LIBS)
+tests_test_durable_SOURCES = tests/test_durable.c tests/durable.c tests/durable.h
+tests_test_durable_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_durable_LDADD = $(RIG_LIBS)
+tests_test_durable_queue_SOURCES = tests/test_durable_queue.c tests/durable.c tests/durable.h
+tests_test_durable_queue_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_durable_queue_LDADD = $(RIG_LIBS)
+tests_test_recovery_SOURCES = tests/test_recovery.c tests/durable.c tests/durable.h
+tests_test_recovery_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_recovery_LDADD = $(RIG_LIBS)
+tests_test_idempotency_SOURCES = tests/test_idempotency.c tests/durable.c tests/durable.h
+tests_test_idempotency_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_idempotency_LDADD = $(RIG_LIBS)
+tests_test_faults_SOURCES = tests/test_faults.c
+tests_test_faults_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_faults_LDADD = $(RIG_LIBS)
+tests_test_power_SOURCES = tests/test_power.c tests/power.c tests/power.h
+tests_test_power_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_power_LDADD = $(RIG_LIBS)

@@ -13,6 +13,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <link.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <pthread.h>
@@ -20,7 +23,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,6 +75,8 @@ static struct server_run *runs[64];
 static size_t run_count;
 static int sockets[32];
 static size_t socket_count;
+static struct disk disks[16];
+static size_t disk_count;
 static struct server *shared_server;
 static unsigned complaints;
 
@@ -279,6 +287,17 @@ file_with(const char *name, const char *content)
 	return path;
 }
 
+const char *
+new_state_dir(void)
+{
+	char *path = realpath(server_directory(), NULL); /* without links, as fault.so wants it */
+	const char *kept = text("%s/%s.state", path, new_key());
+
+	ck_assert_msg(!mkdir(kept, 0700), "cannot make %s: %s", kept, strerror(errno));
+	free(path);
+	return kept;
+}
+
 int64_t
 mono_ms(void)
 {
@@ -300,7 +319,7 @@ time_at(const json_t *json, const char *path)
 	return (int64_t)timegm(&parts) * 1000 + atoi(rest + 1);
 }
 
-/* ---- daemons and origins */
+/* ---- daemons */
 
 size_t
 rig_scaled(size_t count)
@@ -368,16 +387,46 @@ start_server_words(const char *const *options)
 	return server;
 }
 
+/* Its words: the environment's first, then the directory, then the other options. */
+struct server *
+start_server_on_words(const char *state_dir, const char *const *options)
+{
+	const char *words[64];
+	size_t count = 0;
+
+	for (; *options && **options != '-'; options++)
+		words[count++] = *options;
+	words[count++] = "--state-dir";
+	words[count++] = state_dir;
+	for (; *options && count + 1 < COUNT_OF(words); options++)
+		words[count++] = *options;
+	words[count] = NULL;
+	return start_server_words(words);
+}
+
 int
 end_server(struct server *server, int signal)
 {
-	int status = server_stop(server, signal);
+	int status = signal ? server_stop(server, signal) : server_wait(server);
+	const char *report = server_sanitizer_report(server);
+	const char *kept = report ? text("%.2000s", report) : NULL;
 
 	for (size_t i = 0; i < own_server_count; i++)
 		if (own_servers[i] == server)
 			own_servers[i] = own_servers[--own_server_count];
 	server_free(server);
+	ck_assert_msg(!kept, "the daemon said: %s", kept);
 	return status;
+}
+
+const char *
+said_by(struct server *server)
+{
+	char *said = server_said(server);
+	const char *kept = text("%s", said);
+
+	free(said);
+	return kept;
 }
 
 const struct server_run *
@@ -386,6 +435,131 @@ run_server_words(const char *const *words)
 	ck_assert_msg(run_count < COUNT_OF(runs), "too many runs in one test");
 	return runs[run_count++] = server_run(words);
 }
+
+/* ---- disks */
+
+/* The run-time library of the sanitizer that this program and the daemon are built with: it has to be loaded first. */
+static int
+find_sanitizer(struct dl_phdr_info *loaded, size_t size, void *ret_path)
+{
+	(void)size;
+	if (!strstr(loaded->dlpi_name, "/libasan.so") && !strstr(loaded->dlpi_name, "/libtsan.so"))
+		return 0;
+	*(const char **)ret_path = loaded->dlpi_name;
+	return 1;
+}
+
+static const char *
+preload_word(void)
+{
+	const char *top = getenv("top_builddir"), *sanitizer = "";
+	char *path = realpath(text("%s/tests/fault.so", top ? top : "."), NULL);
+	const char *word;
+
+	ck_assert_msg(path, "tests/fault.so is missing");
+	dl_iterate_phdr(find_sanitizer, &sanitizer);
+	word = text("LD_PRELOAD=%s%s%s", sanitizer, *sanitizer ? " " : "", path);
+	free(path);
+	return word;
+}
+
+static struct fault_page *
+new_page(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct fault_page *page;
+
+	ck_assert_msg(fd >= 0 && !ftruncate(fd, sizeof *page), "cannot make %s: %s", path, strerror(errno));
+	page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_msg(page != MAP_FAILED, "cannot map %s: %s", path, strerror(errno));
+	close(fd);
+	return page;
+}
+
+struct disk *
+disk_on(const char *state_dir)
+{
+	const char *control = text("%s/%s.control", server_directory(), new_key());
+	struct disk *disk;
+
+	ck_assert_msg(disk_count < COUNT_OF(disks), "too many disks in one test");
+	disk = &disks[disk_count];
+	*disk = (struct disk){.state_dir = state_dir,
+		.page = new_page(control),
+		.words = {preload_word(), text("FAULT_DIR=%s", state_dir), text("FAULT_CONTROL=%s", control),
+			"FAULT_NO_JOURNAL="}};
+	disk_count++;
+	return disk;
+}
+
+struct disk *
+new_disk(void)
+{
+	return disk_on(new_state_dir());
+}
+
+struct disk *
+new_written_disk(void)
+{
+	struct disk *disk = new_disk();
+
+	disk->journal = text("%s.journal", disk->state_dir);
+	disk->words[3] = text("FAULT_JOURNAL=%s", disk->journal);
+	return disk;
+}
+
+struct fault_rule *
+disk_fails_by(struct disk *disk, const struct fault_rule *order)
+{
+	struct fault_rule *rule = disk->page->rules;
+
+	while (rule < disk->page->rules + FAULT_MAX_RULES && rule->calls)
+		rule++;
+	ck_assert_msg(rule < disk->page->rules + FAULT_MAX_RULES, "too many rules for one disk");
+	rule->calls = order->calls;
+	memcpy(rule->path, order->path, sizeof rule->path);
+	rule->error = order->error;
+	rule->skip = order->skip;
+	rule->times = order->times;
+	rule->half = order->half;
+	rule->hold = order->hold;
+	atomic_store(&rule->armed, 1);
+	return rule;
+}
+
+void
+rule_end(struct fault_rule *rule)
+{
+	if (atomic_exchange(&rule->armed, 0))
+		syscall(SYS_futex, &rule->armed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void
+disk_heal(struct disk *disk)
+{
+	for (size_t i = 0; i < FAULT_MAX_RULES; i++)
+		rule_end(&disk->page->rules[i]);
+}
+
+void
+await_hits(struct fault_rule *rule, uint32_t count)
+{
+	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
+	uint32_t hits;
+
+	while ((hits = atomic_load(&rule->hits)) < count) {
+		ck_assert_msg(mono_ms() < until, "only %u of %u calls came that should fail", hits, count);
+		syscall(SYS_futex, &rule->hits, FUTEX_WAIT, hits, &(struct timespec){.tv_sec = 1}, NULL, 0);
+	}
+}
+
+size_t
+disk_written(const struct disk *disk)
+{
+	return atomic_load(&disk->page->journaled);
+}
+
+/* ---- origins */
 
 struct origin *
 another_origin(void)
@@ -517,6 +691,8 @@ test_teardown(void)
 		origin_stop(origins[--origin_total]);
 	while (socket_count)
 		close(sockets[--socket_count]);
+	while (disk_count)
+		munmap(disks[--disk_count].page, sizeof(struct fault_page));
 	while (run_count)
 		server_run_free(runs[--run_count]);
 	release_memory();

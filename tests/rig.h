@@ -19,6 +19,7 @@
 #define TESTS_RIG_H
 
 #include "client.h"
+#include "fault.h"
 #include "origin.h"
 #include "server.h"
 
@@ -53,11 +54,47 @@ size_t rig_scaled(size_t count);
 /* A daemon for this test alone, that calls go to from now on; it must end with status 0 and no sanitizer report. Asserts. */
 #define start_server(...) start_server_words((const char *const[]){__VA_ARGS__, NULL})
 struct server *start_server_words(const char *const *options);
-/* Ends one of them by this signal, however it ends, and gives its exit status. */
+/*
+ * The same on this state directory, as another left it; it stays. Words like "LD_PRELOAD=…" before the options go into
+ * the environment, as ever.
+ */
+#define start_server_on(state_dir, ...) start_server_on_words((state_dir), (const char *const[]){__VA_ARGS__, NULL})
+struct server *start_server_on_words(const char *state_dir, const char *const *options);
+/*
+ * Ends one of them by this signal (SIGKILL, too; 0 waits until it ends by itself), however it ends, and gives its exit
+ * status: 128 + N by signal N. Asserts that no sanitizer complained.
+ */
 int end_server(struct server *server, int signal);
+/* What it said so far on its standard error. */
+const char *said_by(struct server *server);
 /* Runs the binary to its end with just these words. */
 #define run_server(...) run_server_words((const char *const[]){SERVER_BARE, __VA_ARGS__, NULL})
 const struct server_run *run_server_words(const char *const *words);
+/*
+ * A state directory on a disk that fails as it is told, and that is written down for tests/power.h: for daemons that are
+ * started with start_server_on(disk->state_dir, ON_DISK(disk), …), or run with run_server(ON_DISK(disk), …).
+ */
+struct disk {
+	const char *state_dir;
+	const char *journal; /* NULL unless it is written down */
+	struct fault_page *page;
+	const char *words[4];
+};
+#define ON_DISK(disk) (disk)->words[0], (disk)->words[1], (disk)->words[2], (disk)->words[3]
+struct disk *new_disk(void);
+struct disk *new_written_disk(void);
+/* On a directory that is there. */
+struct disk *disk_on(const char *state_dir);
+/* From now on these calls fail (or wait), until disk_heal. Members of struct fault_rule are given. */
+#define disk_fails(disk, ...) disk_fails_by((disk), &(struct fault_rule){__VA_ARGS__})
+struct fault_rule *disk_fails_by(struct disk *disk, const struct fault_rule *order);
+void disk_heal(struct disk *disk);
+void rule_end(struct fault_rule *rule);
+/* Waits until so many calls fitted the rule. Asserts. */
+void await_hits(struct fault_rule *rule, uint32_t count);
+/* How many records stand in its journal. */
+size_t disk_written(const struct disk *disk);
+
 /* A second origin, on another port. */
 struct origin *another_origin(void);
 /* Ports of 127.0.0.1 where: nobody listens; connections are taken and never answered; connecting never ends. */
@@ -91,6 +128,8 @@ const char *base64(const void *data, size_t size);
 const char *dumped(const json_t *value);
 /* A file in the test's directory with this content; gives its path. */
 const char *file_with(const char *name, const char *content);
+/* A new and empty directory for a daemon's state, removed when the program ends. */
+const char *new_state_dir(void);
 
 /* ---- calls */
 

@@ -279,6 +279,18 @@ words_add_pair(struct words *words, const char *const *given, const char *name, 
 	words_add(words, value);
 }
 
+/* Remembers the state directory that it is told to use. */
+static void
+note_state_dir(struct server *server, const char *const *given)
+{
+	for (; *given; given++) {
+		if (strcmp(*given, "--state-dir") != 0 || !given[1])
+			continue;
+		free(server->state_dir);
+		server->state_dir = text_format("%s", given[1]);
+	}
+}
+
 static void
 words_add_defaults(struct words *words, const char *const *given, const struct server *server, bool guarded)
 {
@@ -300,6 +312,8 @@ words_prepare(struct words *words, const char *const *options, struct server *se
 		words, options + (bare || guarded)); /* before the inherited, for the first of a name counts */
 	words_inherit(words);
 	words_add(words, "fetchpool");
+	if (server)
+		note_state_dir(server, options);
 	if (!bare && server)
 		words_add_defaults(words, options, server, guarded);
 	for (; *options; options++)
@@ -505,6 +519,17 @@ server_count_lines(struct server *server, const char *text)
 	count = count_lines_locked(server, text);
 	pthread_mutex_unlock(&server->lock);
 	return count;
+}
+
+char *
+server_said(struct server *server)
+{
+	char *said;
+
+	pthread_mutex_lock(&server->lock);
+	said = text_format("%s", server->log.used ? server->log.data : "");
+	pthread_mutex_unlock(&server->lock);
+	return said;
 }
 
 const char *

@@ -38,6 +38,7 @@ void server_use_unix(struct server *server, const char *path);
 /* The port of the nth address it listens on, 0 when there is none. */
 unsigned server_port(const struct server *server, size_t nth);
 pid_t server_pid(const struct server *server);
+/* The one it was given, else one of its own. */
 const char *server_state_dir(const struct server *server);
 void server_signal(struct server *server, int signal);
 /* Its exit status, 128 + N for signal N, SERVER_KILLED when it did not end in time. */
@@ -48,6 +49,8 @@ int server_finish(struct server *server);
 /* A line with this text on its standard error, waited for. */
 bool server_await_line(struct server *server, const char *text);
 size_t server_count_lines(struct server *server, const char *text);
+/* All that it said on its standard error so far; the caller frees. */
+char *server_said(struct server *server);
 /* What a sanitizer reported on standard error, from the report on; NULL for nothing. Call after the end. */
 const char *server_sanitizer_report(struct server *server);
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,7 +210,13 @@ store_came_back(struct store *store, const struct written *entries, size_t count
 bool
 store_await(struct store *store, struct written *entries, size_t count)
 {
-	int64_t due = mono_ms() + PATIENCE_MS;
+	return store_await_for(store, entries, count, PATIENCE_MS);
+}
+
+bool
+store_await_for(struct store *store, struct written *entries, size_t count, int64_t patience_ms)
+{
+	int64_t due = mono_ms() + patience_ms;
 	bool all, in_time = true;
 
 	lock_take(&store->lock);
@@ -395,6 +402,8 @@ new_response(const struct job *job, int64_t bytes, bool in_file, const char *bod
 	id_format(&job->id, text);
 	ck_assert_int_ge(asprintf(&response->body.path, "%s/%s.part", bodies, text), 0);
 	write_file(response->body.path, data, (size_t)bytes);
+	response->body.fd = open(response->body.path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_gt(response->body.fd, 0);
 	free(data);
 	return response;
 }
@@ -544,6 +553,95 @@ count_listed(struct store *store, const struct ledger_filter *filter, size_t pag
 		total += count;
 	} while (count == page);
 	return total;
+}
+
+static sqlite3 *
+open_database(const struct store *store)
+{
+	char path[200];
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/ledger.db", store->dir);
+	ck_assert_int_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix"), SQLITE_OK);
+	sqlite3_busy_timeout(db, PATIENCE_MS);
+	return db;
+}
+
+int64_t
+store_number(const struct store *store, const char *sql_format, ...)
+{
+	sqlite3 *db = open_database(store);
+	sqlite3_stmt *statement;
+	va_list args;
+
+	va_start(args, sql_format);
+	char *sql = sqlite3_vmprintf(sql_format, args);
+	va_end(args);
+	ck_assert_msg(
+		sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+	ck_assert_msg(sqlite3_step(statement) == SQLITE_ROW, "%s: %s", sql, sqlite3_errmsg(db));
+	int64_t number = sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	sqlite3_free(sql);
+	sqlite3_close(db);
+	return number;
+}
+
+void
+store_exec(const struct store *store, const char *sql)
+{
+	sqlite3 *db = open_database(store);
+
+	ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+/* ---- after a fault */
+
+static void
+print_finding(void *context, const char *line)
+{
+	(void)context;
+	fprintf(stderr, "%s\n", line);
+}
+
+void
+store_reopen_whole(struct store *store)
+{
+	char *message;
+
+	store_reopen(store);
+	int result = ledger_sqlite_check(store->dir, store->bodies, print_finding, NULL, &message);
+	ck_assert_msg(result == 0, "%d findings: %s", result, message == NULL ? "" : message);
+}
+
+bool
+store_accepts(struct store *store, char *ret_why, size_t size)
+{
+	return store->ledger->ops->accepts(store->ledger, ret_why, size);
+}
+
+struct written
+entry_of(enum ledger_verb verb, struct job *job)
+{
+	return (struct written){.entry = {.verb = verb, .job = job}};
+}
+
+struct written
+change_of(enum ledger_verb verb, struct job *job, uint32_t version)
+{
+	return (struct written){.entry = {.verb = verb, .job = job, .start = {.version = version}}};
+}
+
+enum job_state
+state_of(struct store *store, const struct job *job)
+{
+	struct job *found = find_job(store, &job->id, LEDGER_WHOLE);
+
+	ck_assert_ptr_nonnull(found);
+	enum job_state state = found->state;
+	job_unref(found);
+	return state;
 }
 
 /* ---- numbers */

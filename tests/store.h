@@ -12,6 +12,18 @@
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 #define BIT(state) (1u << JOB_##state)
 
+/* Whether a sanitizer watches, and slowly: what is done many times is done fewer times then. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED true
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
+#endif
+
 enum store_kind { IN_MEMORY, IN_SQLITE };
 #define STORE_KINDS 2
 
@@ -61,6 +73,9 @@ void store_write(struct store *store, struct written *entries, size_t count);
 /* Until all of them have come back; any thread. False when that takes so long that it never will. */
 bool store_await(struct store *store, struct written *entries, size_t count);
 
+/* The same for a short time. */
+bool store_await_for(struct store *store, struct written *entries, size_t count, int64_t patience_ms);
+
 /* Waits for the failed hook, or that it was relieved so many times. */
 void store_await_failure(struct store *store);
 void store_await_relief(struct store *store, size_t times);
@@ -101,7 +116,7 @@ void end_init(
 void end_take_over(struct written *written); /* what is committed becomes the job's */
 void end_release(struct written *written);   /* else it is freed */
 
-/* A response and a body of so many bytes, which tell their place; the file is BODIES/ID.part. */
+/* A response and a body of so many bytes, which tell their place; a file is BODIES/ID.part, and still open. */
 struct response *new_response(const struct job *job, int64_t bytes, bool in_file, const char *bodies);
 
 /* A round of the writer: entries and steps of expiry before it are done. */
@@ -120,6 +135,23 @@ size_t list_page(
 
 /* Walks the pages from the newest to the end, and counts the jobs. */
 size_t count_listed(struct store *store, const struct ledger_filter *filter, size_t page);
+
+/*
+ * One number of the SQLite store, past the ledger: what any other program sees; and changes that the ledger does not make.
+ * Neither goes through tests/fault_vfs.h.
+ */
+int64_t store_number(const struct store *store, const char *sql_format, ...) __attribute__((format(printf, 2, 3)));
+void store_exec(const struct store *store, const char *sql);
+
+/* Opens it anew, also after a failure, and looks whether ledger_sqlite_check finds anything. */
+void store_reopen_whole(struct store *store);
+
+bool store_accepts(struct store *store, char *ret_why, size_t size);
+enum job_state state_of(struct store *store, const struct job *job);
+
+/* Entries that need no more; for START and REQUEUE with a version. */
+struct written entry_of(enum ledger_verb verb, struct job *job);
+struct written change_of(enum ledger_verb verb, struct job *job, uint32_t version);
 
 /* A repeatable stream of numbers (xorshift64*); a state is never 0. */
 uint64_t next_random(uint64_t *state);

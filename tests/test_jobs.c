@@ -569,17 +569,7 @@ START_TEST(retries_are_not_implemented_yet)
 	expect(submit_later("'retry':{'max_attempts':1,'backoff':'1s','factor':2,'max_backoff':'5m','jitter':true,"
 			    "'on_status':[408,425,429,500,502,503,504],'unsafe':false}"),
 		"state", "'queued'");
-}
-END_TEST
-
-START_TEST(idempotency_keys_are_not_implemented_yet)
-{
-	const char *spec = jtext("{'url':'%s'}", url("/echo"));
-
-	expect_problem(post("/v1/jobs", "{'url':'%s','idempotency_key':'a'}", url("/echo")), 501, "'/idempotency_key'");
-	expect_problem(post_bytes("/v1/jobs", "Content-Type: application/json\r\nIdempotency-Key: \"a\"\r\n", spec,
-			       strlen(spec)),
-		501, "null");
+	expect(submit_later("'retry':{'unsafe':true}"), "state", "'queued'"); /* which is of use after a crash */
 }
 END_TEST
 
@@ -644,7 +634,6 @@ add_key_tests(TCase *tcase)
 	tcase_add_test(tcase, ids_differ_and_need_no_escaping);
 	tcase_add_test(tcase, null_is_as_if_left_out);
 	tcase_add_test(tcase, retries_are_not_implemented_yet);
-	tcase_add_test(tcase, idempotency_keys_are_not_implemented_yet);
 }
 
 int

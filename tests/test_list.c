@@ -77,6 +77,43 @@ START_TEST(by_state)
 }
 END_TEST
 
+/* What a client has seen is in its next list. */
+START_TEST(what_was_seen_running_is_listed)
+{
+	for (int i = 0; i < 40; i++) {
+		const char *key = new_key();
+		json_t *job = submit(url("/hold"), "'tags':['%s']%s", key, i % 2 ? ",'method':'POST'" : "");
+
+		if (i % 4 < 2)
+			job_in_state(job, "running");
+		else
+			while (strcmp(json_text_at(job, "state"), "running") != 0)
+				job = job_now(job);
+		expect_text(listed(list(text("tag=%s&state=running", key))), text("%s ", id_of(job)));
+		expect_text(listed(list(text("tag=%s&state=running,queued", key))), text("%s ", id_of(job)));
+		expect_text(listed(list(text("tag=%s&state=queued", key))), "");
+		expect_that(strstr(listed(list("state=running")), id_of(job)), "%s is not listed", id_of(job));
+		poke("/v1/jobs/%s/cancel", id_of(job));
+		expect_text(listed(list(text("tag=%s&state=running", key))), "");
+		expect_text(listed(list(text("tag=%s&state=cancelled", key))), text("%s ", id_of(job)));
+	}
+}
+END_TEST
+
+START_TEST(what_was_seen_done_is_listed)
+{
+	for (int i = 0; i < 40; i++) {
+		const char *key = new_key();
+		json_t *job = fetch(url(i % 2 ? "/text/70000" : "/echo"), "'tags':['%s']", key);
+
+		expect_text(listed(list(text("tag=%s&state=succeeded", key))), text("%s ", id_of(job)));
+		expect_text(listed(list(text("tag=%s&state=queued,running,retrying", key))), "");
+		expect_status(del("/v1/jobs/%s", id_of(job)), 204);
+		expect_text(listed(list(text("tag=%s", key))), "");
+	}
+}
+END_TEST
+
 START_TEST(by_origin)
 {
 	const char *key = new_key();
@@ -202,15 +239,14 @@ START_TEST(head_of_a_list)
 }
 END_TEST
 
-int
-main(void)
+static void
+add_all(TCase *tcase)
 {
-	Suite *suite = suite_create("list");
-	TCase *tcase = rig_case(suite, "list", rig_share_default);
-
 	tcase_add_test(tcase, newest_first);
 	tcase_add_test(tcase, listed_jobs_are_short);
 	tcase_add_test(tcase, by_state);
+	tcase_add_test(tcase, what_was_seen_running_is_listed);
+	tcase_add_test(tcase, what_was_seen_done_is_listed);
 	tcase_add_test(tcase, by_origin);
 	tcase_add_test(tcase, tags_may_hold_anything);
 	tcase_add_test(tcase, pages_do_not_shift);
@@ -219,5 +255,20 @@ main(void)
 	tcase_add_test(tcase, the_limit_is_100_unless_given);
 	tcase_add_loop_test(tcase, a_bad_query_is_400, 0, COUNT_OF(bad_queries));
 	tcase_add_test(tcase, head_of_a_list);
+}
+
+static void
+share_memory(void)
+{
+	rig_share("--store", "memory");
+}
+
+int
+main(void)
+{
+	Suite *suite = suite_create("list");
+
+	add_all(rig_case(suite, "list", rig_share_default));
+	add_all(rig_case(suite, "list in memory", share_memory));
 	return rig_run(suite);
 }

@@ -54,9 +54,16 @@ START_TEST(info_tells_of_the_server)
 	expect_status(reply, 200);
 	expect_that(json_text_at(reply->json, "version"), "no version: %s", reply->body.data);
 	expect_that(json_is_integer(json_at(reply->json, "uptime_ms")), "no uptime_ms: %s", reply->body.data);
-	expect(reply->json, "store", "'memory'");
+	expect(reply->json, "store", "'sqlite'");
 	expect_that(json_object_size(json_at(reply->json, "limits")) > 0, "no limits: %s", reply->body.data);
 	expect_that(json_object_size(json_at(reply->json, "libraries")) > 0, "no libraries: %s", reply->body.data);
+}
+END_TEST
+
+START_TEST(info_tells_of_the_store)
+{
+	start_server("--store", "memory");
+	expect(get("/v1/info")->json, "store", "'memory'");
 }
 END_TEST
 
@@ -622,6 +629,7 @@ main(void)
 	tcase_add_test(shared, metrics_are_prometheus_text);
 	tcase_add_test(shared, metrics_count_jobs);
 	tcase_add_test(shared, info_tells_of_the_server);
+	tcase_add_test(shared, info_tells_of_the_store);
 	tcase_add_test(shared, openapi_is_served);
 	tcase_add_loop_test(shared, unknown_parameters_are_400, 0, COUNT_OF(strict));
 	add_doors(rig_case(suite, "doors", NULL));

@@ -9,6 +9,13 @@ unit_programs = \
 	tests/unit_core \
 	tests/unit_ledger \
 	tests/unit_state_dir \
+	tests/unit_sqlite \
+	tests/unit_sqlite_faults \
+	tests/unit_sqlite_full \
+	tests/unit_sqlite_list \
+	tests/unit_sqlite_power \
+	tests/unit_sqlite_schema \
+	tests/unit_sqlite_writer \
 	tests/unit_codec \
 	tests/unit_front \
 	tests/unit_fetch
@@ -22,6 +29,9 @@ unit_ldadd = src/libfetchpool.a $(FP_LIBS) $(CHECK_LIBS)
 
 # Opens stores, writes to them, and awaits what comes back.
 store_sources = tests/store.c tests/store.h
+
+# A disk that fails when told, for SQLite within the same process.
+fault_vfs_sources = tests/fault_vfs.c tests/fault_vfs.h
 
 tests_unit_base_SOURCES = tests/unit_base.c
 tests_unit_base_CPPFLAGS = $(unit_cppflags)
@@ -67,6 +77,41 @@ tests_unit_state_dir_SOURCES = tests/unit_state_dir.c
 tests_unit_state_dir_CPPFLAGS = $(unit_cppflags)
 tests_unit_state_dir_CFLAGS = $(unit_cflags)
 tests_unit_state_dir_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_SOURCES = tests/unit_sqlite.c tests/samples.c tests/samples.h $(store_sources)
+tests_unit_sqlite_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_faults_SOURCES = tests/unit_sqlite_faults.c $(store_sources) $(fault_vfs_sources)
+tests_unit_sqlite_faults_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_faults_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_faults_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_full_SOURCES = tests/unit_sqlite_full.c $(store_sources) $(fault_vfs_sources)
+tests_unit_sqlite_full_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_full_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_full_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_list_SOURCES = tests/unit_sqlite_list.c $(store_sources)
+tests_unit_sqlite_list_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_list_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_list_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_power_SOURCES = tests/unit_sqlite_power.c $(store_sources) $(fault_vfs_sources)
+tests_unit_sqlite_power_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_power_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_power_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_schema_SOURCES = tests/unit_sqlite_schema.c $(store_sources) $(fault_vfs_sources)
+tests_unit_sqlite_schema_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_schema_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_schema_LDADD = $(unit_ldadd)
+
+tests_unit_sqlite_writer_SOURCES = tests/unit_sqlite_writer.c $(store_sources) $(fault_vfs_sources)
+tests_unit_sqlite_writer_CPPFLAGS = $(unit_cppflags)
+tests_unit_sqlite_writer_CFLAGS = $(unit_cflags)
+tests_unit_sqlite_writer_LDADD = $(unit_ldadd)
 
 tests_unit_codec_SOURCES = tests/unit_codec.c
 tests_unit_codec_CPPFLAGS = $(unit_cppflags)

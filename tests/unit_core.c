@@ -149,6 +149,39 @@ START_TEST(tells_retryable_errors)
 }
 END_TEST
 
+static const struct {
+	const char *method;
+	bool idempotent;
+} methods[] = {
+	{"GET", true},
+	{"HEAD", true},
+	{"OPTIONS", true},
+	{"PUT", true},
+	{"DELETE", true},
+	{"PROPFIND", true},
+	{"REPORT", true},
+	{"SEARCH", true},
+	{"POST", false},
+	{"PATCH", false},
+	{"CONNECT", false},
+	{"get", false},
+	{"GETS", false},
+	{"", false},
+	{"MKCOL", false},
+};
+
+/* Only what may arrive twice may be sent again; or what a client says may. */
+START_TEST(tells_repeatable_jobs)
+{
+	struct job_spec spec = {.method = methods[_i].method};
+
+	ck_assert_int_eq(method_idempotent(spec.method), methods[_i].idempotent);
+	ck_assert_int_eq(job_spec_repeatable(&spec), methods[_i].idempotent);
+	spec.retry_unsafe = true;
+	ck_assert(job_spec_repeatable(&spec));
+}
+END_TEST
+
 START_TEST(keeps_attempts_in_order)
 {
 	struct job *job = new_job("a.example", 80, 0);
@@ -1728,6 +1761,7 @@ job_tests(void)
 	tcase_add_loop_test(tests, takes_legal_steps, 0, JOB_STATE_COUNT * JOB_STATE_COUNT);
 	tcase_add_test(tests, names_states);
 	tcase_add_test(tests, tells_retryable_errors);
+	tcase_add_loop_test(tests, tells_repeatable_jobs, 0, COUNT(methods));
 	tcase_add_test(tests, keeps_attempts_in_order);
 	tcase_add_test(tests, finds_fields_and_tags);
 	return tests;

@@ -145,6 +145,10 @@ answer_repeated(struct http_request *request, const struct job_view *view)
 		return;
 	}
 	int error = service_find(api_of(request)->service, &view->existing, depth_of(request), &job);
+	if (error == -EIO) {
+		front_refuse_store(request);
+		return;
+	}
 	if (error != 0) {
 		/* Just removed, with its key. */
 		front_refuse(request, 503, "not_kept", "the job with this idempotency key is just going; try again");

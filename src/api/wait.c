@@ -213,21 +213,25 @@ write_result(struct http_request *request, struct job_view *views, size_t count,
 	out_close(out, '}');
 }
 
-/* Of jobs that were done before, only a summary was held while it waited. */
-static void
+/* Of jobs that were done before, the body was not held while it waited. Returns 0 or -EIO. */
+static int
 complete(struct http_request *request, struct wait_state *state)
 {
-	enum ledger_depth depth = http_param(request, "body") != NULL ? LEDGER_ATTEMPTS : LEDGER_WHOLE;
-
-	for (size_t i = 0; i < state->count; i++) {
+	for (size_t i = 0; http_param(request, "body") == NULL && i < state->count; i++) {
 		struct waiter *waiter = &state->waiters[i];
 		struct job *job;
 
-		if (!waiter->job->summary || service_find(api_of(request)->service, &waiter->job->id, depth, &job) != 0)
-			continue; /* removed meanwhile: the summary has to do */
+		if (!waiter->job->summary)
+			continue;
+		int error = service_find(api_of(request)->service, &waiter->job->id, LEDGER_WHOLE, &job);
+		if (error == -ENOENT)
+			continue; /* removed meanwhile, and its body with it */
+		if (error != 0)
+			return error;
 		job_unref(waiter->job);
 		waiter->job = job;
 	}
+	return 0;
 }
 
 static void
@@ -242,8 +246,9 @@ answer_wait(struct http_request *request)
 
 	if (views == NULL || jobs == NULL) {
 		front_refuse_memory(request);
+	} else if (complete(request, state) != 0) {
+		front_refuse_store(request);
 	} else {
-		complete(request, state);
 		for (size_t i = 0; i < state->count; i++)
 			jobs[i] = state->waiters[i].job;
 		service_view(api_of(request)->service, jobs, state->count, views);
@@ -271,7 +276,7 @@ find_jobs(struct http_request *request, const struct wait_request *wait, struct 
 		struct id id;
 		int rc = id_parse(wait->ids[i], &id) != 0
 			? -ENOENT
-			: service_find(api_of(request)->service, &id, LEDGER_SUMMARY, &jobs[found]);
+			: service_find(api_of(request)->service, &id, LEDGER_ATTEMPTS, &jobs[found]);
 
 		if (rc == 0) {
 			found++;

@@ -207,6 +207,7 @@ struct outcome {
 
 struct origin;
 struct transfer;
+struct ledger_entry;
 
 enum job_removal { JOB_KEPT, JOB_GONE, JOB_WAS_GONE };
 
@@ -260,8 +261,8 @@ struct job {
 	UT_hash_handle table_hash;
 	struct list running_node; /* among those that run */
 
-	struct list launch_node; /* service/run.c: ready for its loop */
-	void *pending_start;     /* the ledger's own: a start that it holds back; guarded by its lock */
+	struct list launch_node;            /* service/run.c: ready for its loop */
+	struct ledger_entry *pending_start; /* the ledger's own: a start that it holds back; guarded by its lock */
 };
 
 /* A queued job with one reference, which takes the spec over; NULL when memory runs out (the spec stays the caller's). */

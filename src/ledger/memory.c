@@ -13,6 +13,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "base/clock.h"
 #include "base/heap.h"
 #include "base/lock.h"
 #include "base/metrics.h"
@@ -176,6 +177,8 @@ add_key_locked(struct memory *memory, struct record *record)
 	return record->key_hash.tbl != NULL;
 }
 
+static struct job *take_locked(struct memory *memory, struct record *record);
+
 /* True when another job has the key of this one; which, and how it compares. */
 static bool
 key_taken_locked(struct memory *memory, struct ledger_entry *entry)
@@ -185,6 +188,11 @@ key_taken_locked(struct memory *memory, struct ledger_entry *entry)
 
 	if (other == NULL)
 		return false;
+	if (!list_empty(&other->finished_node) && other->expires_wall_ms <= wall_ms()) {
+		job_unref(take_locked(memory, other)); /* it has expired, and its key with it */
+		metric_add(METRIC_JOBS_EXPIRED, 1);
+		return false;
+	}
 	entry->existing = other->job->id;
 	entry->same = memcmp(other->job->spec->fingerprint, spec->fingerprint, sizeof spec->fingerprint) == 0;
 	return true;

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 
+#define BATCH 32     /* bodies that are passed on together */
 #define PART ".part" /* the end of the name of a body that is still written */
 
 static bool
@@ -130,18 +131,20 @@ sqlite_bodies_unlink(struct sqlite *sqlite, bool committed)
 
 /* On the very descriptor that it was written by, so that a write that failed behind our back is told. */
 static int
-sync_body(struct body *body)
+open_again(struct body *body)
 {
-	if (body->fd <= 0)
-		body->fd = open(body->path, O_RDONLY | O_CLOEXEC);
-	int error = body->fd <= 0 || fsync(body->fd) != 0 ? -errno : 0;
-	body_close(body);
-	return error;
+	if (body->fd > 0)
+		return 0;
+	body->fd = open(body->path, O_RDONLY | O_CLOEXEC);
+	if (body->fd > 0)
+		return 0;
+	body->fd = 0;
+	return -errno;
 }
 
-/* Syncs the file and moves it to its name. Returns 0 or -errno. */
+/* Moves the file, which is synced, to its name. */
 static int
-settle(struct body *body)
+move(struct body *body)
 {
 	char *name = strdup(body->path);
 
@@ -149,10 +152,9 @@ settle(struct body *body)
 		return -ENOMEM;
 	if (is_part(name))
 		name[strlen(name) - strlen(PART)] = '\0';
-	int error = sync_body(body);
-	if (error == 0 && rename(body->path, name) != 0)
-		error = -errno;
-	if (error != 0) {
+	if (rename(body->path, name) != 0) {
+		int error = -errno;
+
 		free(name);
 		return error;
 	}
@@ -162,25 +164,16 @@ settle(struct body *body)
 	return 0;
 }
 
-/* For want of room, memory or descriptors the job fails, which can be told; any other failure is the disk's. */
+/* For want of room, memory or descriptors the job fails, which can be told. */
 static bool
 is_shortage(int error)
 {
 	return error == -ENOSPC || error == -EDQUOT || error == -ENOMEM || error == -EMFILE || error == -ENFILE;
 }
 
-static bool
-settle_entry(struct sqlite *sqlite, struct ledger_entry *entry)
+static void
+fail_job(struct ledger_end *end, int error)
 {
-	struct ledger_end *end = &entry->end;
-	int error = settle(&end->response->body);
-
-	if (error == 0)
-		return true;
-	if (!is_shortage(error)) {
-		sqlite_fail(sqlite, "%s: %s", end->response->body.path, strerror(-error));
-		return false;
-	}
 	end->state = JOB_failed;
 	end->error = (struct job_error){.code = JOB_ERROR_internal, .phase = JOB_PHASE_body};
 	snprintf(end->error.message, sizeof end->error.message, "cannot keep the body: %s", strerror(-error));
@@ -188,14 +181,36 @@ settle_entry(struct sqlite *sqlite, struct ledger_entry *entry)
 		end->attempt->error = end->error;
 	response_free(end->response);
 	end->response = NULL;
-	return true;
+}
+
+/* Returns false when the disk failed, which any failure to sync is. */
+static bool
+settle(struct sqlite *sqlite, struct ledger_entry *entry)
+{
+	struct body *body = &entry->end.response->body;
+	int error = open_again(body);
+	bool synced = error != 0 || fsync(body->fd) == 0;
+
+	if (!synced)
+		error = -errno;
+	body_close(body);
+	if (error == 0)
+		error = move(body);
+	if (error == 0)
+		return true;
+	if (synced && is_shortage(error)) {
+		fail_job(&entry->end, error);
+		return true;
+	}
+	sqlite_fail(sqlite, "%s: %s", body->path, strerror(-error));
+	return false;
 }
 
 static bool
 settle_all(struct sqlite *sqlite, struct list *entries)
 {
 	LIST_FOR_EACH(node, entries)
-		if (!settle_entry(sqlite, container_of(node, struct ledger_entry, node)))
+		if (!settle(sqlite, container_of(node, struct ledger_entry, node)))
 			return false;
 	if (fsync(sqlite->bodies_fd) == 0)
 		return true;
@@ -216,7 +231,8 @@ sqlite_bodies_run(void *context)
 			cond_wait(&sqlite->body_changed, &sqlite->lock);
 		if (list_empty(&sqlite->body_inbox))
 			break;
-		list_splice(&entries, &sqlite->body_inbox);
+		for (int i = 0; i < BATCH && !list_empty(&sqlite->body_inbox); i++)
+			list_push_back(&entries, list_pop_front(&sqlite->body_inbox));
 		lock_drop(&sqlite->lock);
 		settle_all(sqlite, &entries);
 		sqlite_pass_on(sqlite, &entries);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
+#include "base/clock.h"
 
 enum {
 	FIND_KEY,
@@ -18,8 +18,6 @@ enum {
 	ADD_TAG,
 	ADD_LIVE,
 	CHANGE_LIVE,
-	END_LIVE,
-	END_BODY,
 	ADD_RESULT,
 	ADD_ATTEMPT,
 	FIND_REMOVED,
@@ -39,7 +37,8 @@ enum {
 #define MARKS_17 MARKS_7 ", " MARKS_7 ", ?, ?, ?"
 
 static const char *const texts[STATEMENT_COUNT] = {
-	[FIND_KEY] = "SELECT seq, tail, fingerprint FROM jobs WHERE idempotency_key = ?",
+	[FIND_KEY] = "SELECT seq, tail, fingerprint, (SELECT expires_at FROM results WHERE results.seq = jobs.seq) "
+		     "FROM jobs WHERE idempotency_key = ?",
 	[ADD_JOB] =
 		"INSERT INTO jobs (seq, tail, created_at, run_at, " SPEC_COLUMNS ") VALUES (?, ?, ?, ?, " MARKS_29 ")",
 	[ADD_BODY] = "INSERT INTO request_bodies (seq, body) VALUES (?, ?)",
@@ -48,8 +47,6 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[CHANGE_LIVE] =
 		"UPDATE live SET state = ?2, version = ?3, started_at = ?4, attempt_started_at = ?5, crashes = ?6 "
 		"WHERE seq = ?1",
-	[END_LIVE] = "DELETE FROM live WHERE seq = ?",
-	[END_BODY] = "DELETE FROM request_bodies WHERE seq = ?",
 	[ADD_RESULT] =
 		"INSERT INTO results (seq, state, version, started_at, finished_at, expires_at, finish_order, received_bytes, total_bytes, error, error_phase, error_message, " RESPONSE_COLUMNS
 		", body) VALUES (" MARKS_7 ", " MARKS_7 ", ?, ?, ?, ?, ?, ?)",
@@ -135,31 +132,40 @@ seq_of(const struct id *id)
 
 /* ---- a new job */
 
-/* SQLITE_ROW when another job has the key: the entry is told which. */
+static int remove_job(struct sqlite *sqlite, int64_t seq, int64_t tail, bool *ret_found);
+
+/* SQLITE_ROW when another job has the key: the entry is told which. One that has expired goes, and its key with it. */
 static int
-look_for_key(struct writer *writer, struct ledger_entry *entry)
+look_for_key(struct sqlite *sqlite, struct ledger_entry *entry)
 {
 	const struct job_spec *spec = entry->job->spec;
 	struct row row;
+	bool found;
 
 	if (spec->idempotency_key == NULL)
 		return SQLITE_OK;
-	int rc = begin_row(writer, FIND_KEY, &row);
+	int rc = begin_row(&sqlite->writer, FIND_KEY, &row);
 	if (rc != SQLITE_OK)
 		return rc;
 	row_text(&row, spec->idempotency_key);
 	rc = step_row(&row);
-	if (rc == SQLITE_ROW) {
-		const void *fingerprint = sqlite3_column_blob(row.statement, 2);
-
-		entry->error = -EEXIST;
-		entry->existing = id_make((uint64_t)sqlite3_column_int64(row.statement, 0),
-			(uint64_t)sqlite3_column_int64(row.statement, 1));
-		entry->same = fingerprint != NULL && sqlite3_column_bytes(row.statement, 2) == 32 &&
-			memcmp(fingerprint, spec->fingerprint, 32) == 0;
+	if (rc != SQLITE_ROW) {
+		sqlite3_reset(row.statement);
+		return rc == SQLITE_DONE ? SQLITE_OK : rc;
 	}
+	int64_t seq = sqlite3_column_int64(row.statement, 0), tail = sqlite3_column_int64(row.statement, 1);
+	int64_t expires = sqlite3_column_int64(row.statement, 3); /* of one that is not done NULL, which is 0 */
+	const void *fingerprint = sqlite3_column_blob(row.statement, 2);
+	entry->existing = id_make((uint64_t)seq, (uint64_t)tail);
+	entry->same = fingerprint != NULL && sqlite3_column_bytes(row.statement, 2) == 32 &&
+		memcmp(fingerprint, spec->fingerprint, 32) == 0;
 	sqlite3_reset(row.statement);
-	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+	if (expires == 0 || expires > wall_ms()) {
+		entry->error = -EEXIST;
+		return SQLITE_ROW;
+	}
+	sqlite->change.expired++;
+	return remove_job(sqlite, seq, tail, &found);
 }
 
 static int
@@ -215,7 +221,7 @@ write_add(struct sqlite *sqlite, struct ledger_entry *entry)
 	const struct job_spec *spec = entry->job->spec;
 	int64_t seq = seq_of(&entry->job->id);
 
-	int rc = look_for_key(writer, entry);
+	int rc = look_for_key(sqlite, entry);
 	if (rc == SQLITE_ROW)
 		return SQLITE_OK; /* not added, and told so */
 	if (rc == SQLITE_OK)
@@ -244,8 +250,8 @@ write_change(struct writer *writer, const struct ledger_entry *entry)
 	row_int(&row, seq_of(&entry->job->id));
 	row_text(&row, job_state_name(entry->verb == LEDGER_START ? JOB_running : JOB_queued));
 	row_int(&row, start->version);
-	row_positive(&row, start->started_wall_ms);
-	row_positive(&row, start->attempt_started_wall_ms);
+	row_or_null(&row, start->started_wall_ms);
+	row_or_null(&row, start->attempt_started_wall_ms);
 	row_int(&row, start->crashes);
 	return run_row(&row);
 }
@@ -287,7 +293,7 @@ add_result(struct sqlite *sqlite, const struct ledger_entry *entry, int64_t seq)
 	row_int(&row, seq);
 	row_text(&row, job_state_name(end->state));
 	row_int(&row, end->version);
-	row_positive(&row, end->started_wall_ms);
+	row_or_null(&row, end->started_wall_ms);
 	row_int(&row, end->finished_wall_ms);
 	row_int(&row, end->expires_wall_ms);
 	row_int(&row, (int64_t)end->finish_order);
@@ -308,13 +314,13 @@ write_end(struct sqlite *sqlite, struct ledger_entry *entry)
 	struct writer *writer = &sqlite->writer;
 	int64_t seq = seq_of(&entry->job->id);
 
-	int rc = run_for(writer, END_LIVE, seq);
+	int rc = run_for(writer, REMOVE_LIVE, seq);
 	if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0) {
 		entry->error = -ENOENT;
 		return SQLITE_OK;
 	}
 	if (rc == SQLITE_OK && entry->job->spec->has_body)
-		rc = run_for(writer, END_BODY, seq); /* it is never sent again, nor read back */
+		rc = run_for(writer, REMOVE_BODY, seq); /* it is never sent again, nor read back */
 	if (rc == SQLITE_OK)
 		rc = add_result(sqlite, entry, seq);
 	if (rc == SQLITE_OK && entry->end.attempt != NULL)

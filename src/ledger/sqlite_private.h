@@ -125,7 +125,7 @@ struct row {
 
 void row_null(struct row *row);
 void row_int(struct row *row, int64_t value);
-void row_positive(struct row *row, int64_t value);     /* 0 as NULL */
+void row_or_null(struct row *row, int64_t value);      /* 0 as NULL */
 void row_not_negative(struct row *row, int64_t value); /* -1 as NULL */
 void row_text(struct row *row, const char *text);      /* NULL as NULL */
 void row_blob(struct row *row, const void *bytes, size_t count);
@@ -187,9 +187,9 @@ void sqlite_fail(struct sqlite *sqlite, const char *format, ...) __attribute__((
 /* Hands synced ends to the writer. */
 void sqlite_pass_on(struct sqlite *sqlite, struct list *entries);
 
-/* The names of the database, the marker of a failure, and what is made to see whether there is room. */
+/* The names of the database, the marker of a failure, and the room in reserve. */
 #define SQLITE_LEDGER_FILE "ledger.db"
 #define SQLITE_FAILURE_FILE "ledger.failed"
-#define SQLITE_PROBE_FILE "ledger.room"
+#define SQLITE_RESERVE_FILE "ledger.reserve"
 
 #endif

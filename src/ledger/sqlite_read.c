@@ -40,7 +40,7 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[FIND_BODY] = "SELECT body FROM results WHERE seq = ?",
 	[FIND_REQUEST_BODY] = "SELECT body FROM request_bodies WHERE seq = ?",
 	[NEXT_EXPIRY] = "SELECT min(expires_at) FROM results WHERE expires_at > ?",
-	[RECOVER] = "SELECT " JOB_COLUMNS SPEC_COLUMNS " FROM live JOIN jobs ON jobs.seq = live.seq "
+	[RECOVER] = "SELECT " JOB_COLUMNS SPEC_COLUMNS " FROM live LEFT JOIN jobs ON jobs.seq = live.seq "
 		    "LEFT JOIN results ON FALSE WHERE live.seq > ? ORDER BY live.seq LIMIT ?",
 	[BEGIN] = "BEGIN",
 	[END] = "COMMIT",
@@ -99,6 +99,15 @@ readers_left(struct sqlite *sqlite)
 		cond_broadcast(&sqlite->readers_changed);
 }
 
+/* Begins or ends the transaction. False when that failed: one left open would see the same for ever, and pin the log. */
+static bool
+turn_transaction(struct reader *reader, int which)
+{
+	sqlite3_step(reader->statements[which]);
+	sqlite3_reset(reader->statements[which]);
+	return (sqlite3_get_autocommit(reader->db) == 0) == (which == BEGIN);
+}
+
 /* A connection with a transaction begun, so that all that is read is of one moment; NULL (told on the log) when it fails. */
 static struct reader *
 reader_take(struct sqlite *sqlite)
@@ -113,10 +122,11 @@ reader_take(struct sqlite *sqlite)
 	lock_drop(&sqlite->readers_lock);
 	if (reader == NULL)
 		reader = reader_new(sqlite);
-	if (reader != NULL) {
-		sqlite3_step(reader->statements[BEGIN]);
-		sqlite3_reset(reader->statements[BEGIN]);
+	if (reader != NULL && turn_transaction(reader, BEGIN))
 		return reader;
+	if (reader != NULL) {
+		complain(sqlite, reader, sqlite3_errcode(reader->db));
+		reader_close(reader);
 	}
 	lock_take(&sqlite->readers_lock);
 	readers_left(sqlite);
@@ -128,12 +138,9 @@ reader_take(struct sqlite *sqlite)
 static int
 reader_give(struct sqlite *sqlite, struct reader *reader, int rc)
 {
-	bool good = rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW;
+	bool good = (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW) && turn_transaction(reader, END);
 
-	if (good) {
-		sqlite3_step(reader->statements[END]);
-		sqlite3_reset(reader->statements[END]);
-	} else {
+	if (!good) {
 		complain(sqlite, reader, rc);
 		reader_close(reader);
 	}
@@ -299,7 +306,7 @@ find_job(struct sqlite *sqlite, struct reader *reader, const struct id *id, enum
 	sqlite3_reset(statement);
 	struct job *job = *ret;
 	if (job != NULL)
-		job->summary = depth == LEDGER_SUMMARY;
+		job->summary = depth != LEDGER_WHOLE;
 	if (job != NULL && depth >= LEDGER_ATTEMPTS)
 		rc = read_attempts(reader, job);
 	if (job != NULL && depth == LEDGER_WHOLE && job->response != NULL && job->response->body.path == NULL &&

@@ -47,7 +47,7 @@ row_blob(struct row *row, const void *bytes, size_t count)
 }
 
 void
-row_positive(struct row *row, int64_t value)
+row_or_null(struct row *row, int64_t value)
 {
 	if (value != 0)
 		row_int(row, value);
@@ -147,13 +147,13 @@ sqlite_bind_spec(struct row *row, const struct job_spec *spec)
 	bind_fields(row, &spec->headers);
 	row_text(row, spec->authorization);
 	row_not_negative(row, spec->has_body ? (int64_t)spec->body_bytes : -1);
-	row_positive(row, spec->body_is_json);
-	row_positive(row, spec->timeout_ms);
-	row_positive(row, spec->connect_timeout_ms);
-	row_positive(row, spec->first_byte_timeout_ms);
-	row_positive(row, spec->idle_timeout_ms);
-	row_positive(row, spec->queue_timeout_ms);
-	row_positive(row, spec->deadline_ms);
+	row_or_null(row, spec->body_is_json);
+	row_or_null(row, spec->timeout_ms);
+	row_or_null(row, spec->connect_timeout_ms);
+	row_or_null(row, spec->first_byte_timeout_ms);
+	row_or_null(row, spec->idle_timeout_ms);
+	row_or_null(row, spec->queue_timeout_ms);
+	row_or_null(row, spec->deadline_ms);
 	row_int(row, spec->max_redirects);
 	row_int(row, spec->max_body_bytes);
 	row_int(row, spec->decompress);
@@ -161,12 +161,12 @@ sqlite_bind_spec(struct row *row, const struct job_spec *spec)
 	row_text(row, spec->expect.content_type);
 	bind_hash(row, spec->expect.sha256, spec->expect.has_sha256);
 	row_int(row, spec->priority);
-	row_positive(row, spec->delay_ms);
-	row_positive(row, spec->run_at_wall_ms);
+	row_or_null(row, spec->delay_ms);
+	row_or_null(row, spec->run_at_wall_ms);
 	row_int(row, spec->ttl_ms);
 	bind_tags(row, spec);
 	row_text(row, spec->meta);
-	row_positive(row, spec->retry_unsafe);
+	row_or_null(row, spec->retry_unsafe);
 	row_text(row, spec->idempotency_key);
 	bind_hash(row, spec->fingerprint, spec->idempotency_key != NULL);
 }
@@ -194,7 +194,7 @@ sqlite_bind_response(struct row *row, const struct response *response, const cha
 	bind_fields(row, &response->headers);
 	row_int(row, response->body.bytes);
 	bind_hash(row, response->body.sha256, true);
-	row_positive(row, response->body.is_text);
+	row_or_null(row, response->body.is_text);
 	row_text(row, file);
 	if (file == NULL)
 		row_blob(row, response->body.data, (size_t)response->body.bytes);
@@ -209,8 +209,8 @@ sqlite_bind_attempt(struct row *row, const struct attempt *attempt)
 
 	row_int(row, attempt->number);
 	row_int(row, attempt->started_wall_ms);
-	row_positive(row, attempt->finished_wall_ms);
-	row_positive(row, attempt->status);
+	row_or_null(row, attempt->finished_wall_ms);
+	row_or_null(row, attempt->status);
 	sqlite_bind_error(row, &attempt->error);
 	row_text(row, *attempt->remote_ip != '\0' ? attempt->remote_ip : NULL);
 	row_text(row, *attempt->http_version != '\0' ? attempt->http_version : NULL);

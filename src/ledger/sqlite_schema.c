@@ -344,7 +344,27 @@ check_integrity(sqlite3 *db, struct check *check)
 	return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* Each row that the statement gives is a finding, in words. */
+#define ORPHANS(table)                                                                                                 \
+	"SELECT format('%d rows of " table " belong to no job', count(*)) FROM " table                                 \
+	" WHERE seq NOT IN (SELECT seq FROM jobs) HAVING count(*) > 0"
+
+/* What has to hold over all tables: each row that one of these gives is a finding, in words. */
+static const char *const rules[] = {
+	"SELECT format('job %s is neither live nor done, or both', " ID_TEXT ") FROM jobs "
+	"WHERE (seq IN (SELECT seq FROM live)) + (seq IN (SELECT seq FROM results)) <> 1",
+	"SELECT format('job %s lacks its request body', " ID_TEXT ") FROM live JOIN jobs USING (seq) "
+	"WHERE request_body_bytes IS NOT NULL AND seq NOT IN (SELECT seq FROM request_bodies)",
+	"SELECT format('the body of job %s has not the size it should have', " ID_TEXT ") "
+	"FROM results JOIN jobs USING (seq) "
+	"WHERE status IS NOT NULL AND body_file IS NULL AND length(body) IS NOT body_bytes",
+	ORPHANS("live"),
+	ORPHANS("results"),
+	ORPHANS("attempts"),
+	ORPHANS("tags"),
+	ORPHANS("request_bodies"),
+};
+
+/* Each row that the statement gives is a finding. */
 static int
 check_rows(sqlite3 *db, struct check *check, const char *sql)
 {
@@ -409,14 +429,8 @@ ledger_sqlite_check(const char *dir, const char *bodies, void (*report)(void *co
 		rc = sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
 	if (error == 0 && rc == SQLITE_OK)
 		rc = check_integrity(db, &check);
-	if (error == 0 && rc == SQLITE_OK)
-		rc = check_rows(db, &check,
-			"SELECT format('job %s is neither live nor done, or both', " ID_TEXT ") FROM jobs "
-			"WHERE (seq IN (SELECT seq FROM live)) + (seq IN (SELECT seq FROM results)) <> 1");
-	if (error == 0 && rc == SQLITE_OK)
-		rc = check_rows(db, &check,
-			"SELECT format('job %s lacks its request body', " ID_TEXT ") FROM live JOIN jobs USING (seq) "
-			"WHERE request_body_bytes IS NOT NULL AND seq NOT IN (SELECT seq FROM request_bodies)");
+	for (size_t i = 0; error == 0 && rc == SQLITE_OK && i < sizeof rules / sizeof *rules; i++)
+		rc = check_rows(db, &check, rules[i]);
 	if (error == 0 && rc == SQLITE_OK)
 		rc = check_files(db, &check);
 	if (error == 0 && rc != SQLITE_OK && check.findings > 0)

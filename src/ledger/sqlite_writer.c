@@ -20,17 +20,17 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-#define BATCH_MAX 1000        /* entries of a commit, from each list */
-#define BATCH_BYTES (8 << 20) /* of bodies in them */
-#define CHECKPOINT_PAGES 1000 /* of the log, between two checkpoints */
-#define CUT_PAGES 8000        /* of the log, at which readers are kept out until it is empty */
-#define HOLD_MS 50            /* how long the writer waits for readers under way */
-#define LAZY_MS 10            /* how long starts that nobody awaits wait for other work */
-#define EXPIRY_STEP 100       /* jobs removed in one transaction, or as many as the commit before it had entries */
-#define VACUUM_STEP "64"      /* pages given back in one transaction */
-#define VACUUM_SLACK 1024     /* free pages that are kept anyway */
-#define RETRY_MS 250          /* while the disk is full */
-#define PROBE_BYTES (1 << 20) /* to be free before jobs are taken in again */
+#define BATCH_MAX 1000          /* entries of a commit, from each list */
+#define BATCH_BYTES (8 << 20)   /* of bodies in them */
+#define CHECKPOINT_PAGES 1000   /* of the log, between two checkpoints */
+#define CUT_PAGES 8000          /* of the log, at which readers are kept out until it is empty */
+#define HOLD_MS 50              /* how long the writer waits for readers under way */
+#define LAZY_MS 10              /* how long starts that nobody awaits wait for other work */
+#define EXPIRY_STEP 100         /* jobs removed in one transaction, or as many as the commit before it had entries */
+#define VACUUM_STEP "64"        /* pages given back in one transaction */
+#define VACUUM_SLACK 1024       /* free pages that are kept anyway */
+#define RETRY_MS 250            /* while the disk is full */
+#define RESERVE_BYTES (8 << 20) /* of the disk, for when it is full */
 
 /* ---- failures */
 
@@ -120,6 +120,34 @@ error_of(int rc)
 	}
 }
 
+/*
+ * Room is kept in reserve: given up when the disk is full, so that the log can be taken in and what has expired can go; to be had
+ * again before jobs are taken in, so that this does not come and go with each of them. Returns false when there is none.
+ */
+static bool
+make_reserve(struct sqlite *sqlite)
+{
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s/" SQLITE_RESERVE_FILE, sqlite->dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	bool made = fd >= 0 && posix_fallocate(fd, 0, RESERVE_BYTES) == 0;
+	if (fd >= 0)
+		close(fd);
+	if (!made)
+		unlink(path);
+	return made;
+}
+
+static void
+give_up_reserve(struct sqlite *sqlite)
+{
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s/" SQLITE_RESERVE_FILE, sqlite->dir);
+	unlink(path);
+}
+
 /* Jobs are not taken in for now; said once. */
 static void
 enter_trouble(struct sqlite *sqlite, int rc)
@@ -133,6 +161,8 @@ enter_trouble(struct sqlite *sqlite, int rc)
 	sqlite->full = true;
 	snprintf(sqlite->trouble, sizeof sqlite->trouble, "%s", why);
 	lock_drop(&sqlite->lock);
+	if (first)
+		give_up_reserve(sqlite);
 	if (first)
 		log_error("%s: %s; no job is taken in until that is over", sqlite->path, why);
 }
@@ -150,19 +180,16 @@ leave_trouble(struct sqlite *sqlite)
 	sqlite->hooks.relieved(sqlite->hooks.context);
 }
 
-/* Whether there is room again, with some to spare, so that it does not come and go with each job. An SQLite code. */
+/* An SQLite code. */
 static int
 look_for_room(struct sqlite *sqlite)
 {
-	char path[4096];
-
-	snprintf(path, sizeof path, "%s/" SQLITE_PROBE_FILE, sqlite->dir);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	bool room = fd >= 0 && posix_fallocate(fd, 0, PROBE_BYTES) == 0;
-	if (fd >= 0)
-		close(fd);
-	unlink(path);
-	return room ? sqlite_schema_touch(sqlite->writer.db) : SQLITE_FULL;
+	if (!make_reserve(sqlite))
+		return SQLITE_FULL;
+	int rc = sqlite_schema_touch(sqlite->writer.db);
+	if (rc != SQLITE_OK)
+		give_up_reserve(sqlite);
+	return rc;
 }
 
 /* What a failed transaction means. Returns true when it may pass. */
@@ -280,7 +307,11 @@ write_all(struct sqlite *sqlite, struct list *batch, uint64_t *ret_count)
 			return rc;
 		++*ret_count;
 	}
-	return sqlite_exec(&sqlite->writer, "COMMIT");
+	rc = sqlite_exec(&sqlite->writer, "COMMIT");
+	/* The log may be synced and only its index not be grown: then it is not known what a crash would leave. */
+	if (rc == SQLITE_IOERR_SHMSIZE || (rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
+		sqlite_fail(sqlite, "%s: a commit was cut short: %s", sqlite->path, sqlite3_errstr(rc));
+	return rc;
 }
 
 /* Those of a batch that was not committed: new jobs are refused, what became of older ones waits for better times. */
@@ -312,7 +343,7 @@ commit(struct sqlite *sqlite, struct list *batch)
 	int rc = write_all(sqlite, batch, &count);
 
 	if (rc != SQLITE_OK) {
-		bool passes = take_failure(sqlite, rc, false);
+		bool passes = take_failure(sqlite, rc, false) && !has_failed(sqlite);
 
 		if (passes)
 			put_off(sqlite, batch, error_of(rc));
@@ -527,6 +558,8 @@ try_again(struct sqlite *sqlite, struct turn *turn)
 		return false;
 	put_off(sqlite, &turn->batch, error_of(rc));
 	put_off_inbox(sqlite, error_of(rc));
+	if (!checkpoint(sqlite, SQLITE_CHECKPOINT_PASSIVE))
+		return false;
 	if (turn->sweep_before_wall_ms != 0)
 		expire(sqlite, turn->sweep_before_wall_ms, 0, &more);
 	return false;
@@ -570,6 +603,8 @@ sqlite_writer_run(void *context)
 	bool idle_work = true;
 	struct turn turn;
 
+	if (!make_reserve(sqlite))
+		log_warn("there is no room for a reserve of %d MiB in %s", RESERVE_BYTES >> 20, sqlite->dir);
 	do {
 		take_turn(sqlite, &turn, idle_work);
 		if (turn.failed || !run_turn(sqlite, &turn, &idle_work)) {

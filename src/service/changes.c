@@ -109,11 +109,10 @@ start_job_locked(struct job *job, bool lazy, struct list *changes)
 }
 
 void
-requeue_job_locked(struct service *service, struct job *job, unsigned crashes, struct list *changes)
+requeue_job_locked(struct job *job, unsigned crashes, struct list *changes)
 {
 	struct ledger_entry *entry;
 
-	(void)service;
 	add_change(LEDGER_REQUEUE, job, changes, &entry);
 	entry->start = (struct ledger_start){
 		.version = job->state == JOB_queued ? job->version : job->version + 1,
@@ -237,7 +236,9 @@ commit_end_locked(struct service *service, struct ledger_entry *entry, struct ou
 	service->unstored -= end->weight;
 	if (crowded && service->unstored < UNSTORED_MAX)
 		result->wake = SCHEDULER_ALL_LOOPS; /* attempts may begin again */
-	if (entry->error != 0)
+	if (entry->error == -ENOENT)
+		log_error("a job ended that the store does not know");
+	else if (entry->error != 0)
 		return; /* it was not kept, so it is not seen */
 	job->final_total_bytes = end->total_bytes;
 	job->final_received_bytes = end->received_bytes;

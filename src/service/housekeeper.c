@@ -68,7 +68,6 @@ housekeeper_round(struct service *service)
 {
 	struct list changes, woken;
 	int wake = SCHEDULER_NO_LOOP;
-	int64_t sweep_due = sweep(service);
 
 	list_init(&changes);
 	list_init(&woken);
@@ -78,6 +77,7 @@ housekeeper_round(struct service *service)
 	wake_loops(service, wake);
 	changes_write(service, &changes);
 	await_wake_all(&woken);
+	int64_t sweep_due = sweep(service); /* last: it reads the store */
 	return due < sweep_due ? due : sweep_due;
 }
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define LIST_PAGE 256 /* ids that the ledger gives at once */
 
 /* A live job, with a reference; NULL when there is none. */
@@ -18,12 +20,13 @@ find_live(struct service *service, const struct id *id)
 	return job;
 }
 
-/* Among those that were taken in, and whose removal is not durable yet. Takes the reference over. */
+/* Among those that were taken in, have not expired, and whose removal is not durable yet. Takes the reference over. */
 static int
 check_there(struct service *service, struct job *job, struct job **ret)
 {
 	lock_take(&service->table.lock);
-	bool gone = job->removal != JOB_KEPT || job->version == 0;
+	bool gone = job->removal != JOB_KEPT || job->version == 0 ||
+		(job_state_done(job->state) && job->expires_wall_ms <= wall_ms());
 	lock_drop(&service->table.lock);
 	if (gone) {
 		job_unref(job);
@@ -129,18 +132,17 @@ newest_first(const void *a, const void *b)
 	return id_compare(&(*second)->id, &(*first)->id);
 }
 
-/* Those that run are few, and the table knows them as they are now. */
+/* The table knows those that run as they are now, where the ledger may be behind. */
 static int
 list_running(struct service *service, const struct ledger_filter *filter, const struct id *before, struct job **jobs,
 	size_t limit)
 {
-	size_t max = (size_t)service->config->max_in_flight, kept = 0;
-	struct job **running = calloc(max, sizeof(struct job *));
+	size_t kept = 0, count = 0;
 
-	if (running == NULL)
-		return -ENOMEM;
 	lock_take(&service->table.lock);
-	size_t found = table_running_locked(&service->table, running, max), count = 0;
+	size_t max = service->table.counts[JOB_running];
+	struct job **running = calloc(max + 1, sizeof(struct job *));
+	size_t found = running == NULL ? 0 : table_running_locked(&service->table, running, max);
 	for (size_t i = 0; i < found; i++) {
 		struct job *job = running[i];
 
@@ -150,6 +152,8 @@ list_running(struct service *service, const struct ledger_filter *filter, const 
 			job_unref(job); /* not the last reference: the table has one */
 	}
 	lock_drop(&service->table.lock);
+	if (running == NULL)
+		return -ENOMEM;
 	qsort(running, count, sizeof *running, newest_first);
 	for (size_t i = 0; i < count; i++) {
 		if (kept < limit)
@@ -184,7 +188,7 @@ service_list(struct service *service, const struct ledger_filter *filter, const 
 	int error = 0;
 	struct ledger_filter narrowed = narrow(service, filter);
 
-	if (filter->states == 1u << JOB_running)
+	if (narrowed.states == 1u << JOB_running)
 		return list_running(service, filter, before, jobs, limit);
 	if (filter->states != 0 && narrowed.states == 0)
 		return 0;

@@ -67,7 +67,7 @@ void end_job_locked(struct service *service, struct job *job, enum job_state sta
  * Adds to changes that the job waits again as if its attempt had not begun: once that is committed it is queued, and goes to
  * the scheduler unless the server drains. With the core lock.
  */
-void requeue_job_locked(struct service *service, struct job *job, unsigned crashes, struct list *changes);
+void requeue_job_locked(struct job *job, unsigned crashes, struct list *changes);
 
 /* Adds to changes that an attempt begins. With the core lock. */
 void start_job_locked(struct job *job, bool lazy, struct list *changes);

@@ -64,7 +64,7 @@ take_up_running_locked(struct service *service, struct job *job, struct list *ch
 		end_poisoned_locked(service, job, changes);
 	} else {
 		tally->again++;
-		requeue_job_locked(service, job, crashes, changes);
+		requeue_job_locked(job, crashes, changes);
 	}
 }
 
@@ -83,7 +83,7 @@ take_up_locked(struct service *service, struct job *job, struct list *changes, s
 	if (job->state == JOB_running)
 		take_up_running_locked(service, job, changes, tally);
 	else if (job->crashes > 0 && !service->ledger->failed_before)
-		requeue_job_locked(service, job, 0, changes); /* not in a row */
+		requeue_job_locked(job, 0, changes); /* not in a row */
 	else
 		error = scheduler_add_locked(service->scheduler, job, mono_ms(), &wake);
 	return error;

@@ -99,7 +99,7 @@ run_launched_locked(struct service *service, struct job *job, struct list *woken
 	if (job->finishing || service->draining) {
 		leave_flight_locked(service, job, ret_wake);
 		if (!job->finishing)
-			requeue_job_locked(service, job, 0, changes);
+			requeue_job_locked(job, 0, changes);
 		return;
 	}
 	begin_locked(service, job, woken);
@@ -110,7 +110,8 @@ run_launched_locked(struct service *service, struct job *job, struct list *woken
 
 /* Jobs whose start has become durable. One that was cancelled meanwhile gives its place back. */
 static size_t
-take_launched_locked(struct service *service, unsigned loop, struct job **jobs, size_t max, struct list *cancelled)
+take_launched_locked(
+	struct service *service, unsigned loop, struct job **jobs, size_t max, struct list *cancelled, int *ret_wake)
 {
 	size_t count = 0;
 	int wake;
@@ -123,6 +124,7 @@ take_launched_locked(struct service *service, unsigned loop, struct job **jobs, 
 			continue;
 		}
 		leave_flight_locked(service, job, &wake);
+		*ret_wake = scheduler_wake_both(*ret_wake, wake);
 		list_push_back(cancelled, &job->launch_node);
 	}
 	return count;
@@ -163,6 +165,7 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 	struct service *service = context;
 	struct list woken, changes, cancelled;
 	size_t count = 0;
+	int wake = SCHEDULER_NO_LOOP;
 	/* While their ends could not be kept, or wait in great number, no attempts begin. */
 	bool accepts = service->ledger->ops->accepts(service->ledger, NULL, 0);
 
@@ -171,11 +174,13 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 	list_init(&cancelled);
 	lock_take(&service->table.lock);
 	if (!service->draining) {
-		count = take_launched_locked(service, loop, jobs, max, &cancelled);
+		count = take_launched_locked(service, loop, jobs, max, &cancelled, &wake);
 		if (accepts && service->unstored < UNSTORED_MAX)
 			count += take_fresh_locked(service, loop, jobs + count, max - count, &woken, &changes);
 	}
 	lock_drop(&service->table.lock);
+	if (wake != (int)loop) /* this one takes by itself */
+		wake_loops(service, wake);
 	changes_write(service, &changes);
 	await_wake_all(&woken);
 	unref_launched(&cancelled);
@@ -227,7 +232,7 @@ take_cut_off_locked(struct service *service, struct outcome *outcome, struct lis
 	struct job *job = outcome->job;
 
 	if (job_spec_repeatable(job->spec) || !outcome->sent)
-		requeue_job_locked(service, job, 0, changes);
+		requeue_job_locked(job, 0, changes);
 	else
 		end_unknown_locked(service, job, changes);
 }
@@ -248,7 +253,7 @@ run_give_up_launched(struct service *service)
 
 		leave_flight_locked(service, job, &wake);
 		if (!job->finishing)
-			requeue_job_locked(service, job, 0, &changes);
+			requeue_job_locked(job, 0, &changes);
 	}
 	lock_drop(&service->table.lock);
 	changes_write(service, &changes);
