@@ -307,11 +307,7 @@ write_all(struct sqlite *sqlite, struct list *batch, uint64_t *ret_count)
 			return rc;
 		++*ret_count;
 	}
-	rc = sqlite_exec(&sqlite->writer, "COMMIT");
-	/* The log may be synced and only its index not be grown: then it is not known what a crash would leave. */
-	if (rc == SQLITE_IOERR_SHMSIZE || (rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
-		sqlite_fail(sqlite, "%s: a commit was cut short: %s", sqlite->path, sqlite3_errstr(rc));
-	return rc;
+	return sqlite_exec(&sqlite->writer, "COMMIT");
 }
 
 /* Those of a batch that was not committed: new jobs are refused, what became of older ones waits for better times. */
@@ -343,7 +339,7 @@ commit(struct sqlite *sqlite, struct list *batch)
 	int rc = write_all(sqlite, batch, &count);
 
 	if (rc != SQLITE_OK) {
-		bool passes = take_failure(sqlite, rc, false) && !has_failed(sqlite);
+		bool passes = take_failure(sqlite, rc, false);
 
 		if (passes)
 			put_off(sqlite, batch, error_of(rc));
