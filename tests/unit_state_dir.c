@@ -143,6 +143,7 @@ static const struct {
 	{"019aa0c4-6d0e-7c61-9d3a-2f6f3b9c1f000.part", true},
 	{"019aa0c4-6d0e-7c61-9d3a-2f6f3b9c1f00.parts", true},
 	{"019aa0c4-6d0e-7c61-9d3a-2f6f3b9c1f00.txt", true},
+	{"019aa0c4-6d0e-7c61-9d3a-2f6f3b9c1f00.PART", true},
 	{".part", true},
 	{"lock", true},
 	{".hidden", true},

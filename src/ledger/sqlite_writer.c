@@ -592,6 +592,16 @@ is_over(struct sqlite *sqlite)
 	return over;
 }
 
+/* After a failure the process ends, or whoever has opened the ledger closes it: until then there is somebody to join. */
+static void
+await_stop(struct sqlite *sqlite)
+{
+	lock_take(&sqlite->lock);
+	while (!sqlite->stopping)
+		cond_wait(&sqlite->changed, &sqlite->lock);
+	lock_drop(&sqlite->lock);
+}
+
 void *
 sqlite_writer_run(void *context)
 {
@@ -605,6 +615,7 @@ sqlite_writer_run(void *context)
 		take_turn(sqlite, &turn, idle_work);
 		if (turn.failed || !run_turn(sqlite, &turn, &idle_work)) {
 			list_splice(&sqlite->held, &turn.batch); /* nothing more can be kept */
+			await_stop(sqlite);
 			return NULL;
 		}
 	} while (!turn.stopping || !is_over(sqlite));
