@@ -341,6 +341,12 @@ commit(struct sqlite *sqlite, struct list *batch)
 	if (rc != SQLITE_OK) {
 		bool passes = take_failure(sqlite, rc, false);
 
+		/* It may be in the log, whole and synced, and only be missing in the index: what is refused is written over first. */
+		if (passes && (rc & 0xff) != SQLITE_BUSY) {
+			int touched = sqlite_schema_touch(sqlite->writer.db);
+
+			passes = touched == SQLITE_OK || take_failure(sqlite, touched, false);
+		}
 		if (passes)
 			put_off(sqlite, batch, error_of(rc));
 		return passes;
