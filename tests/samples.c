@@ -195,6 +195,11 @@ sample_spec(struct sampler *sampler)
 	set_tags(sampler, spec);
 	spec->meta = some_text(sampler, &spec->arena);
 	spec->retry_unsafe = some(sampler);
+	spec->owner = some_text(sampler, &spec->arena);
+	spec->tls_ca = some_text(sampler, &spec->arena);
+	spec->tls_client_cert = some_text(sampler, &spec->arena);
+	spec->tls_insecure = some(sampler);
+	spec->proxy = some_text(sampler, &spec->arena);
 	if (some(sampler)) {
 		spec->idempotency_key = arena_format(&spec->arena, "%d %s", ++keys, any_text(sampler));
 		fill(sampler, spec->fingerprint, sizeof spec->fingerprint);
@@ -364,6 +369,11 @@ same_spec(const struct job_spec *a, const struct job_spec *b)
 	for (size_t i = 0; i < a->tag_count; i++)
 		SAME_TEXT(tags[i]);
 	SAME_TEXT(meta);
+	SAME_TEXT(owner);
+	SAME_TEXT(tls_ca);
+	SAME_TEXT(tls_client_cert);
+	SAME_NUMBER(tls_insecure);
+	SAME_TEXT(proxy);
 	SAME_TEXT(idempotency_key);
 	ck_assert_mem_eq(a->fingerprint, b->fingerprint, sizeof a->fingerprint);
 }

@@ -323,6 +323,26 @@ START_TEST(goes_on_counting)
 }
 END_TEST
 
+/* A key is one of its owner's: two owners may have the same. */
+START_TEST(tells_keys_of_owners_apart)
+{
+	static const char *const owners[] = {NULL, "a", "b"};
+	struct store store;
+
+	store_open(&store, IN_SQLITE, NULL);
+	for (int i = 0; i < 6; i++) {
+		struct sampler sampler = {.random = 7 + (uint64_t)i};
+		struct job *job = sample_job(&sampler);
+
+		job->spec->owner = owners[i % 3] == NULL ? NULL : arena_string(&job->spec->arena, owners[i % 3]);
+		job->spec->idempotency_key = arena_string(&job->spec->arena, "key");
+		ck_assert_int_eq(add_job(&store, job), i < 3 ? 0 : -EEXIST);
+		job_unref(job);
+	}
+	store_close(&store);
+}
+END_TEST
+
 START_TEST(knows_keys_after_a_restart)
 {
 	struct sampler sampler = {.random = 5, .chance = 100};
@@ -330,6 +350,7 @@ START_TEST(knows_keys_after_a_restart)
 	struct store store;
 
 	second->spec->idempotency_key = first->spec->idempotency_key; /* first outlives it */
+	second->spec->owner = first->spec->owner;
 	store_open(&store, IN_SQLITE, NULL);
 	ck_assert_int_eq(add_job(&store, first), 0);
 	for (int round = 0; round < 2; round++) {
@@ -723,6 +744,7 @@ row_tests(void)
 	tcase_add_loop_test(tests, recovers_whole_bodies_alone, 0, 5);
 	tcase_add_test(tests, goes_on_counting);
 	tcase_add_test(tests, knows_keys_after_a_restart);
+	tcase_add_test(tests, tells_keys_of_owners_apart);
 	tcase_add_loop_test(tests, removes_without_trace, 0, 2);
 	return tests;
 }

@@ -27,7 +27,7 @@ static const struct {
 	{"PRAGMA auto_vacuum", 2}, /* incremental */
 	{"PRAGMA page_size", 8192},
 	{"PRAGMA application_id", 0x46506c67},
-	{"PRAGMA user_version", 1},
+	{"PRAGMA user_version", 2},
 	{"SELECT journal_mode = 'wal' FROM pragma_journal_mode", 1},
 	{"SELECT encoding = 'UTF-8' FROM pragma_encoding", 1},
 	{"SELECT count(*) FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND NOT strict "
@@ -113,6 +113,37 @@ START_TEST(shows_an_overview)
 }
 END_TEST
 
+/* ---- databases of older versions */
+
+/* Takes back what the second step did. */
+#define TO_VERSION_1                                                                                                   \
+	"DROP INDEX jobs_by_owner; DROP INDEX jobs_by_idempotency_key;"                                                \
+	"ALTER TABLE jobs DROP COLUMN owner; ALTER TABLE jobs DROP COLUMN tls_ca;"                                     \
+	"ALTER TABLE jobs DROP COLUMN tls_client_cert; ALTER TABLE jobs DROP COLUMN tls_insecure;"                     \
+	"ALTER TABLE jobs DROP COLUMN proxy;"                                                                          \
+	"CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key) WHERE idempotency_key IS NOT NULL;"     \
+	"PRAGMA user_version = 1"
+
+START_TEST(takes_an_older_one_over)
+{
+	struct store store;
+	struct job *found;
+
+	store_open(&store, IN_SQLITE, NULL);
+	struct job *job = add_new(&store, "a.example", 80, "x");
+	store_shut(&store);
+	store_exec(&store, TO_VERSION_1);
+	store_reopen(&store);
+	ck_assert_int_eq(store_number(&store, "PRAGMA user_version"), 2);
+	ck_assert_int_eq(store.ledger->ops->find(store.ledger, &job->id, LEDGER_WHOLE, &found), 0);
+	ck_assert_str_eq(job->spec->url, found->spec->url);
+	ck_assert_ptr_null(found->spec->owner);
+	job_unref(found);
+	job_unref(job);
+	store_close(&store);
+}
+END_TEST
+
 /* ---- which files are taken */
 
 /* Gives -errno and the message, which is the caller's; opens nothing. */
@@ -162,7 +193,7 @@ static const struct {
 	int error;
 	bool from_nothing; /* else it was a ledger */
 } strangers[] = {
-	{"newer", "PRAGMA user_version = 2", "newer", -EINVAL, false},
+	{"newer", "PRAGMA user_version = 3", "newer", -EINVAL, false},
 	{"much newer", "PRAGMA user_version = 2147483647", "newer", -EINVAL, false},
 	{"of another program", "PRAGMA application_id = 1", "something else", -EINVAL, false},
 	{"of another program and newer", "PRAGMA application_id = 1; PRAGMA user_version = 7", "something else",
@@ -441,7 +472,7 @@ START_TEST(checks_our_databases_alone)
 
 	fill(&store, &large);
 	store_shut(&store);
-	store_exec(&store, "PRAGMA user_version = 2");
+	store_exec(&store, "PRAGMA user_version = 3");
 	ck_assert_int_lt(check(&store, &findings, &message), 0);
 	ck_assert_ptr_nonnull(strstr(message, "newer"));
 	free(message);
@@ -471,6 +502,7 @@ file_tests(void)
 	tcase_add_test(tests, sets_up);
 	tcase_add_test(tests, syncs_each_commit);
 	tcase_add_test(tests, shows_an_overview);
+	tcase_add_test(tests, takes_an_older_one_over);
 	tcase_add_loop_test(tests, refuses_other_databases, 0, COUNT(strangers));
 	tcase_add_loop_test(tests, refuses_what_is_no_database, 0, COUNT(garbage_sizes));
 	tcase_add_test(tests, takes_an_empty_file);

@@ -115,11 +115,16 @@ struct job_spec {
 	int64_t delay_ms;       /* 0: none */
 	int64_t run_at_wall_ms; /* 0: none */
 	int64_t ttl_ms;         /* 0: the server's; set when prepared */
+	char *tls_ca;           /* the name of a configured bundle; NULL: the system's */
+	char *tls_client_cert;  /* the name of a configured certificate; NULL: none */
+	bool tls_insecure;      /* certificates are not verified */
+	char *proxy;            /* the name of a configured proxy; NULL: none */
 	bool retry_unsafe;      /* may run again after a crash although its method is not idempotent */
 	char **tags;
 	size_t tag_count;
 	char *meta;              /* compact JSON; NULL for null */
-	char *idempotency_key;   /* NULL: none */
+	char *owner;             /* the name of the token that submitted it; NULL: there were no tokens */
+	char *idempotency_key;   /* one of its owner's; NULL: none */
 	uint8_t fingerprint[32]; /* of all the above as asked for, when there is a key (api/codec_idempotency.c) */
 };
 

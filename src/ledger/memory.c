@@ -5,10 +5,15 @@
  * Threads: any. Lock: its own, a leaf; it is never held while committed is called.
  */
 #define HASH_NONFATAL_OOM 1
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
 #include "ledger/ledger.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -24,7 +29,8 @@
 /* What the store keeps of a job beside the job. */
 struct record {
 	UT_hash_handle hh;
-	UT_hash_handle key_hash; /* by idempotency key, when the job has one */
+	UT_hash_handle key_hash; /* by key */
+	char *key;               /* the owner's idempotency key (key_of), when the job has one */
 	struct job *job;         /* a reference */
 	struct heap_node expiry_node;
 	struct list finished_node; /* in the order they ended, once done */
@@ -75,13 +81,28 @@ find_locked(struct memory *memory, const struct id *id)
 	return record;
 }
 
-static struct record *
-find_key_locked(struct memory *memory, const char *key)
+/* Owner and idempotency key as one; malloc'd, NULL when memory runs out. No owner's name has a line feed. */
+static char *
+key_of(const struct job_spec *spec)
 {
-	struct record *record;
+	char *key;
 
-	HASH_FIND(key_hash, memory->keyed, key, strlen(key), record);
-	return record;
+	return asprintf(&key, "%s\n%s", spec->owner == NULL ? "" : spec->owner, spec->idempotency_key) < 0 ? NULL : key;
+}
+
+/* Gives the record that has the same key, NULL for none. Returns 0 or -ENOMEM. */
+static int
+find_key_locked(struct memory *memory, const struct job_spec *spec, struct record **ret)
+{
+	*ret = NULL;
+	if (spec->idempotency_key == NULL)
+		return 0;
+	char *key = key_of(spec);
+	if (key == NULL)
+		return -ENOMEM;
+	HASH_FIND(key_hash, memory->keyed, key, strlen(key), *ret);
+	free(key);
+	return 0;
 }
 
 /* ---- the order */
@@ -169,33 +190,35 @@ bytes_of(const struct job *job, const struct response *response, const struct at
 static bool
 add_key_locked(struct memory *memory, struct record *record)
 {
-	const char *key = record->job->spec->idempotency_key;
-
-	if (key == NULL)
+	if (record->job->spec->idempotency_key == NULL)
 		return true;
-	HASH_ADD_KEYPTR(key_hash, memory->keyed, key, strlen(key), record);
+	record->key = key_of(record->job->spec);
+	if (record->key == NULL)
+		return false;
+	HASH_ADD_KEYPTR(key_hash, memory->keyed, record->key, strlen(record->key), record);
 	return record->key_hash.tbl != NULL;
 }
 
 static struct job *take_locked(struct memory *memory, struct record *record);
 
-/* True when another job has the key of this one; which, and how it compares. */
-static bool
-key_taken_locked(struct memory *memory, struct ledger_entry *entry)
+/* -EEXIST when another job has the key of this one, and which, and how it compares; -ENOMEM; else 0. */
+static int
+look_for_key_locked(struct memory *memory, struct ledger_entry *entry)
 {
 	const struct job_spec *spec = entry->job->spec;
-	struct record *other = spec->idempotency_key == NULL ? NULL : find_key_locked(memory, spec->idempotency_key);
+	struct record *other;
+	int error = find_key_locked(memory, spec, &other);
 
 	if (other == NULL)
-		return false;
+		return error;
 	if (!list_empty(&other->finished_node) && other->expires_wall_ms <= wall_ms()) {
 		job_unref(take_locked(memory, other)); /* it has expired, and its key with it */
 		metric_add(METRIC_JOBS_EXPIRED, 1);
-		return false;
+		return 0;
 	}
 	entry->existing = other->job->id;
 	entry->same = memcmp(other->job->spec->fingerprint, spec->fingerprint, sizeof spec->fingerprint) == 0;
-	return true;
+	return -EEXIST;
 }
 
 static int
@@ -216,6 +239,7 @@ add_locked(struct memory *memory, struct job *job)
 	}
 	if (!add_key_locked(memory, record)) {
 		HASH_DEL(memory->records, record);
+		free(record->key);
 		free(record);
 		return -ENOMEM;
 	}
@@ -233,7 +257,7 @@ take_locked(struct memory *memory, struct record *record)
 
 	order_remove(memory, record);
 	HASH_DEL(memory->records, record);
-	if (job->spec->idempotency_key != NULL)
+	if (record->key != NULL)
 		HASH_DELETE(key_hash, memory->keyed, record);
 	heap_remove(&memory->expiry, &record->expiry_node);
 	if (!list_empty(&record->finished_node)) {
@@ -243,6 +267,7 @@ take_locked(struct memory *memory, struct record *record)
 	memory->usage.jobs--;
 	memory->usage.bytes -= record->bytes;
 	memory->usage.disk_bytes -= record->disk_bytes;
+	free(record->key);
 	free(record);
 	return job;
 }
@@ -318,9 +343,12 @@ remove_entry_locked(struct memory *memory, struct ledger_entry *entry)
 static int
 write_entry_locked(struct memory *memory, struct ledger_entry *entry)
 {
+	int error;
+
 	switch (entry->verb) {
 	case LEDGER_ADD:
-		return key_taken_locked(memory, entry) ? -EEXIST : add_locked(memory, entry->job);
+		error = look_for_key_locked(memory, entry);
+		return error != 0 ? error : add_locked(memory, entry->job);
 	case LEDGER_END:
 		return end_locked(memory, entry->job, &entry->end);
 	case LEDGER_REMOVE:
@@ -456,6 +484,7 @@ memory_close(struct ledger *ledger)
 	HASH_ITER(hh, memory->records, record, next) {
 		HASH_DEL(memory->records, record);
 		job_unref(record->job);
+		free(record->key);
 		free(record);
 	}
 	free(memory->order);

@@ -33,14 +33,14 @@ enum {
 };
 
 #define MARKS_7 "?, ?, ?, ?, ?, ?, ?"
-#define MARKS_29 MARKS_7 ", " MARKS_7 ", " MARKS_7 ", " MARKS_7 ", ?"
 #define MARKS_17 MARKS_7 ", " MARKS_7 ", ?, ?, ?"
+#define MARKS_34 MARKS_17 ", " MARKS_17
 
 static const char *const texts[STATEMENT_COUNT] = {
 	[FIND_KEY] = "SELECT seq, tail, fingerprint, (SELECT expires_at FROM results WHERE results.seq = jobs.seq) "
-		     "FROM jobs WHERE idempotency_key = ?",
+		     "FROM jobs WHERE idempotency_key = ? AND coalesce(owner, '') = coalesce(?, '')",
 	[ADD_JOB] =
-		"INSERT INTO jobs (seq, tail, created_at, run_at, " SPEC_COLUMNS ") VALUES (?, ?, ?, ?, " MARKS_29 ")",
+		"INSERT INTO jobs (seq, tail, created_at, run_at, " SPEC_COLUMNS ") VALUES (?, ?, ?, ?, " MARKS_34 ")",
 	[ADD_BODY] = "INSERT INTO request_bodies (seq, body) VALUES (?, ?)",
 	[ADD_TAG] = "INSERT INTO tags (tag, seq) VALUES (?, ?)",
 	[ADD_LIVE] = "INSERT INTO live (seq, state, version, crashes) VALUES (?, 'queued', 1, 0)",
@@ -148,6 +148,7 @@ look_for_key(struct sqlite *sqlite, struct ledger_entry *entry)
 	if (rc != SQLITE_OK)
 		return rc;
 	row_text(&row, spec->idempotency_key);
+	row_text(&row, spec->owner);
 	rc = step_row(&row);
 	if (rc != SQLITE_ROW) {
 		sqlite3_reset(row.statement);

@@ -106,7 +106,8 @@ void sqlite_write_release(struct writer *writer);
 	"method, url, host, port, headers, \"authorization\", request_body_bytes, body_is_json, timeout_ms, "          \
 	"connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, queue_timeout_ms, deadline_ms, max_redirects, "   \
 	"max_body_bytes, decompress, expect_status, expect_content_type, expect_sha256, priority, delay_ms, "          \
-	"run_at_asked, ttl_ms, tags, meta, retry_unsafe, idempotency_key, fingerprint"
+	"run_at_asked, ttl_ms, tags, meta, retry_unsafe, idempotency_key, fingerprint, owner, tls_ca, "                \
+	"tls_client_cert, tls_insecure, proxy"
 #define RESPONSE_COLUMNS "status, response_url, response_headers, body_bytes, body_sha256, body_is_text, body_file"
 #define ATTEMPT_COLUMNS                                                                                                \
 	"number, started_at, finished_at, status, error, error_phase, error_message, remote_ip, http_version, "        \

@@ -169,6 +169,11 @@ sqlite_bind_spec(struct row *row, const struct job_spec *spec)
 	row_or_null(row, spec->retry_unsafe);
 	row_text(row, spec->idempotency_key);
 	bind_hash(row, spec->fingerprint, spec->idempotency_key != NULL);
+	row_text(row, spec->owner);
+	row_text(row, spec->tls_ca);
+	row_text(row, spec->tls_client_cert);
+	row_or_null(row, spec->tls_insecure);
+	row_text(row, spec->proxy);
 }
 
 void
@@ -377,7 +382,12 @@ fill_spec(struct job_spec *spec, sqlite3_stmt *statement, int at)
 	spec->meta = read_text(arena, statement, at++, &ok);
 	spec->retry_unsafe = sqlite3_column_int(statement, at++) != 0;
 	spec->idempotency_key = read_text(arena, statement, at++, &ok);
-	read_hash(statement, at, spec->fingerprint);
+	read_hash(statement, at++, spec->fingerprint);
+	spec->owner = read_text(arena, statement, at++, &ok);
+	spec->tls_ca = read_text(arena, statement, at++, &ok);
+	spec->tls_client_cert = read_text(arena, statement, at++, &ok);
+	spec->tls_insecure = sqlite3_column_int(statement, at++) != 0;
+	spec->proxy = read_text(arena, statement, at, &ok);
 	ok = ok && spec->method != NULL && spec->url != NULL && spec->origin.host != NULL;
 	if (ok)
 		read_origin(spec);

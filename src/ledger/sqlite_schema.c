@@ -95,6 +95,17 @@ static const char *const migrations[] = {
 	"  strftime('%Y-%m-%dT%H:%M:%fZ', results.finished_at / 1000.0, 'unixepoch') AS finished, jobs.tags, seq\n"
 	"  FROM jobs LEFT JOIN live USING (seq) LEFT JOIN results USING (seq);\n"
 	"PRAGMA application_id = " STRING(APPLICATION_ID) ";\n",
+
+	/* Whose a job is, and how it is fetched. An idempotency key is one of its owner's. */
+	"ALTER TABLE jobs ADD COLUMN owner TEXT;\n"
+	"ALTER TABLE jobs ADD COLUMN tls_ca TEXT;\n"
+	"ALTER TABLE jobs ADD COLUMN tls_client_cert TEXT;\n"
+	"ALTER TABLE jobs ADD COLUMN tls_insecure INTEGER;\n"
+	"ALTER TABLE jobs ADD COLUMN proxy TEXT;\n"
+	"CREATE INDEX jobs_by_owner ON jobs (owner, seq) WHERE owner IS NOT NULL;\n"
+	"DROP INDEX jobs_by_idempotency_key;\n"
+	"CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key, coalesce(owner, '')) "
+	"WHERE idempotency_key IS NOT NULL;\n",
 };
 #define SCHEMA_VERSION ((int)(sizeof migrations / sizeof *migrations))
 
