@@ -24,14 +24,15 @@ src_libfetchpool_a_SOURCES = \
 	src/api/guard.h \
 	src/api/http.c \
 	src/api/http.h \
-	src/api/http_head.c \
-	src/api/http_head.h \
-	src/api/http_lax.c \
+	src/api/http_connection.c \
+	src/api/http_connection.h \
 	src/api/http_listen.c \
 	src/api/http_listen.h \
 	src/api/http_private.h \
 	src/api/http_reply.c \
 	src/api/http_request.c \
+	src/api/http_scan.c \
+	src/api/http_scan.h \
 	src/api/jobs.c \
 	src/api/jobs.h \
 	src/api/json_out.c \

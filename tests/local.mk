@@ -57,6 +57,7 @@ DAEMON_TESTS = \
 	tests/test_list \
 	tests/test_refusals \
 	tests/test_http \
+	tests/test_clients \
 	tests/test_egress \
 	tests/test_operate \
 	tests/test_flight \
@@ -64,6 +65,7 @@ DAEMON_TESTS = \
 	tests/test_durable_queue \
 	tests/test_recovery \
 	tests/test_idempotency \
+	tests/test_clients \
 	tests/test_crash \
 	tests/test_faults \
 	tests/test_power
@@ -86,6 +88,9 @@ tests_test_bodies_LDADD = $(RIG_LIBS)
 tests_test_await_SOURCES = tests/test_await.c
 tests_test_await_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_await_LDADD = $(RIG_LIBS)
+tests_test_clients_SOURCES = tests/test_clients.c
+tests_test_clients_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_clients_LDADD = $(RIG_LIBS)
 tests_test_waiters_SOURCES = tests/test_waiters.c
 tests_test_waiters_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_waiters_LDADD = $(RIG_LIBS)

@@ -247,30 +247,6 @@ START_TEST(a_public_address_needs_tokens)
 }
 END_TEST
 
-static void
-expect_alive(struct client_wire *wire)
-{
-	wire_get(wire, "/livez");
-	expect_status(wire_receive(wire), 200);
-}
-
-START_TEST(connections_are_bounded)
-{
-	struct client_wire *wires[5];
-	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
-
-	start_server("--max-connections", "5");
-	for (size_t i = 0; i < COUNT_OF(wires); i++)
-		expect_alive(wires[i] = open_wire());
-	expect_that(client_sees_end(open_wire()), "the sixth connection was taken");
-	for (size_t i = 0; i < COUNT_OF(wires); i++)
-		expect_alive(wires[i]);
-	client_close(wires[0]);
-	while (get("/livez")->status != 200)
-		expect_that(mono_ms() < until, "the place of one that left stays taken");
-}
-END_TEST
-
 /* ---- options and where they come from */
 
 /* How long a client may wait, in the daemon's own words. */
@@ -602,7 +578,6 @@ add_doors(TCase *tcase)
 	tcase_add_test(tcase, a_unix_socket_alone);
 	tcase_add_test(tcase, two_addresses);
 	tcase_add_test(tcase, a_public_address_needs_tokens);
-	tcase_add_test(tcase, connections_are_bounded);
 	tcase_add_test(tcase, a_state_directory_has_one_server);
 	tcase_add_test(tcase, a_port_has_one_server);
 	tcase_add_test(tcase, a_unix_socket_has_one_server);

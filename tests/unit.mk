@@ -6,6 +6,8 @@ unit_programs = \
 	tests/unit_egress \
 	tests/unit_decode \
 	tests/unit_resolver \
+	tests/unit_connection \
+	tests/unit_scan \
 	tests/unit_core \
 	tests/unit_ledger \
 	tests/unit_state_dir \
@@ -77,6 +79,16 @@ tests_unit_state_dir_SOURCES = tests/unit_state_dir.c
 tests_unit_state_dir_CPPFLAGS = $(unit_cppflags)
 tests_unit_state_dir_CFLAGS = $(unit_cflags)
 tests_unit_state_dir_LDADD = $(unit_ldadd)
+
+tests_unit_connection_SOURCES = tests/unit_connection.c
+tests_unit_connection_CPPFLAGS = $(unit_cppflags)
+tests_unit_connection_CFLAGS = $(unit_cflags)
+tests_unit_connection_LDADD = $(unit_ldadd)
+
+tests_unit_scan_SOURCES = tests/unit_scan.c
+tests_unit_scan_CPPFLAGS = $(unit_cppflags)
+tests_unit_scan_CFLAGS = $(unit_cflags)
+tests_unit_scan_LDADD = $(unit_ldadd)
 
 tests_unit_sqlite_SOURCES = tests/unit_sqlite.c tests/samples.c tests/samples.h $(store_sources)
 tests_unit_sqlite_CPPFLAGS = $(unit_cppflags)

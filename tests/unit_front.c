@@ -1,5 +1,5 @@
 /*
- * The front door's pure parts: the second look at a head, framing, the guard against web pages, queries, tokens. Each
+ * The front door's pure parts: the guard against web pages, queries, tokens. Each
  * row of the tables is a request that is let in or is not.
  */
 #ifdef HAVE_CONFIG_H
@@ -15,227 +15,12 @@
 #include <unistd.h>
 
 #include "api/guard.h"
-#include "api/http_head.h"
 #include "api/http_listen.h"
 #include "api/problem.h"
 #include "api/query.h"
 #include "api/tokens.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
-#define TEXT(text) text, sizeof(text) - 1
-
-/* ---- the header section */
-
-/* The length of the line end that begins at bytes: CR LF or LF; 0 when there is none. */
-static size_t
-line_end(const char *bytes, size_t left)
-{
-	if (left > 0 && bytes[0] == '\n')
-		return 1;
-	return left > 1 && bytes[0] == '\r' && bytes[1] == '\n' ? 2 : 0;
-}
-
-/*
- * Does to a header section what libmicrohttpd 0.9.75 does as it reads it line by line: a line end becomes NULs, and so
- * does the first colon of a line that does not begin with a blank. A line that is empty after that ends the section.
- * Returns the section's length; 0 when the library itself would refuse it, or wait for more.
- */
-static size_t
-mangle(char *bytes, size_t length)
-{
-	for (size_t at = 0, end = 0; end < length; end++) {
-		size_t ending = line_end(bytes + end, length - end);
-
-		if (ending == 0)
-			continue;
-		memset(bytes + end, 0, ending);
-		if (bytes[at] != '\0' && bytes[at] != ' ' && bytes[at] != '\t') {
-			char *colon = strchr(bytes + at, ':');
-			if (colon == NULL)
-				return 0;
-			*colon = '\0';
-		}
-		if (bytes[at] == '\0')
-			return end + ending;
-		at = end + ending;
-		end = at - 1;
-	}
-	return 0;
-}
-
-static const struct {
-	const char *head;
-	size_t length;
-	const char *wrong; /* a word of what is wrong; NULL: well-formed */
-} sections[] = {
-	{TEXT("\r\n"), NULL},
-	{TEXT("Host: a\r\n\r\n"), NULL},
-	{TEXT("Host:a\r\n\r\n"), NULL},
-	{TEXT("Host: a\r\nAccept: */*\r\nX: y\r\n\r\n"), NULL},
-	{TEXT("A:\r\n\r\n"), NULL},
-	{TEXT("A:\r\nB:\r\nC: d\r\nE:\r\n\r\n"), NULL},
-	{TEXT("A: \t b \t\r\n\r\n"), NULL},
-	{TEXT("A: b:c: d\r\n\r\n"), NULL},
-	{TEXT("A::\r\n\r\n"), NULL},
-	{TEXT("A: \xff\x80\xc3\xa9\r\n\r\n"), NULL},
-	{TEXT("!#$%&'*+-.^_`|~09azAZ: b\r\n\r\n"), NULL},
-	{TEXT("A: b\r\n\r\nPOST / HTTP/1.1\r\n"), NULL}, /* what follows is another request's */
-	/* names */
-	{TEXT("A : b\r\n\r\n"), "token"},
-	{TEXT("A\t: b\r\n\r\n"), "token"},
-	{TEXT("A B: c\r\n\r\n"), "token"},
-	{TEXT("A(: b\r\n\r\n"), "token"},
-	{TEXT("A\x01: b\r\n\r\n"), "token"},
-	{TEXT("A\x7f: b\r\n\r\n"), "token"},
-	{TEXT("\xc3\x84: b\r\n\r\n"), "token"},
-	{TEXT("\"A\": b\r\n\r\n"), "token"},
-	{TEXT(": b\r\n\r\n"), "section"},
-	{TEXT("A: b\r\n: c\r\n\r\n"), "section"},
-	{TEXT("A: b\r\n:\r\n\r\n"), "section"},
-	{TEXT("A: b\r\n::\r\n\r\n"), "section"},
-	{TEXT("A: b\r\n\0c: d\r\n\r\n"), "section"},
-	{TEXT("A: b\r\n\0\r\n\r\n"), "section"},
-	/* folding */
-	{TEXT(" A: b\r\n\r\n"), "folded"},
-	{TEXT("A: b\r\n c\r\n\r\n"), "folded"},
-	{TEXT("A: b\r\n\tc\r\n\r\n"), "folded"},
-	{TEXT("A: b\r\n \r\n\r\n"), "folded"},
-	{TEXT("A: b\r\n C: d\r\n\r\n"), "folded"},
-	{TEXT("Host: a\r\n\tTransfer-Encoding: chunked\r\n\r\n"), "folded"},
-	/* values */
-	{TEXT("A: b\x01\r\n\r\n"), "control"},
-	{TEXT("A: \x7f\r\n\r\n"), "control"},
-	{TEXT("A: b\x1b[0m\r\n\r\n"), "control"},
-	{TEXT("A: b\x0b\r\n\r\n"), "control"},
-	{TEXT("A: b\0c\r\n\r\n"), "NUL"},
-	{TEXT("A: b\0\r\n\r\n"), "NUL"},
-	{TEXT("A: \0\r\n\r\n"), "NUL"},
-	{TEXT("A: b\0\0\r\n\r\n"), "NUL"},
-	{TEXT("A: b\0\r\nC: d\r\n\r\n"), "NUL"},
-	/* line ends */
-	{TEXT("A: b\nC: d\r\n\r\n"), "CR LF"},
-	{TEXT("Host: a\nAccept: b\r\n\r\n"), "CR LF"},
-	{TEXT("Host: a\nTransfer-Encoding: chunked\r\n\r\n"), "CR LF"},
-	{TEXT("A: b\rC: d\r\n\r\n"), "control"},
-	{TEXT("A: b\r\nC: d\n\r\n"), "CR LF"},
-	{TEXT("A: b\r\nC: d\r\n\n"), "CR LF"},
-	{TEXT("A: b\n\n"), "CR LF"},
-	{TEXT("A: b\r\r\n\r\n"), "control"},
-	{TEXT("A: b\r \r\n\r\n"), "control"},
-	{TEXT("A\rB: c\r\n\r\n"), "token"},
-	{TEXT("\rA: b\r\n\r\n"), "token"},
-	{TEXT("A: b\n\r\n"), "CR LF"},
-	{TEXT("\n"), "CR LF"},
-	{TEXT("A:\nB: c\r\n\r\n"), "CR LF"},
-	{TEXT("A:\rB: c\r\n\r\n"), "control"},
-	{TEXT("A: b\n:c: d\r\n\r\n"), "token"},
-	{TEXT("A: b\n:c\r\nD: e\r\n\r\n"), "CR LF"},
-};
-
-START_TEST(judges_sections)
-{
-	char *bytes = malloc(sections[_i].length);
-
-	memcpy(bytes, sections[_i].head, sections[_i].length);
-	size_t length = mangle(bytes, sections[_i].length);
-	ck_assert_msg(length > 0, "%s: does not get here", sections[_i].head);
-	char *fitting = malloc(length); /* so that the address sanitizer sees a step too far */
-	memcpy(fitting, bytes, length);
-	const char *wrong = http_head_check_section(fitting, length);
-	if (sections[_i].wrong == NULL)
-		ck_assert_msg(wrong == NULL, "%s: %s", sections[_i].head, wrong);
-	else
-		ck_assert_msg(wrong != NULL && strstr(wrong, sections[_i].wrong) != NULL, "%s: %s", sections[_i].head,
-			wrong != NULL ? wrong : "taken");
-	free(fitting);
-	free(bytes);
-}
-END_TEST
-
-/* However the bytes are cut, nothing behind them is read, and nothing but the whole passes. */
-START_TEST(refuses_cut_sections)
-{
-	static const char whole[] = "Host: a\r\nAccept:\r\nX: y z\r\n\r\n";
-	char bytes[sizeof whole];
-
-	memcpy(bytes, whole, sizeof whole);
-	size_t length = mangle(bytes, sizeof whole - 1);
-	ck_assert_uint_eq(length, sizeof whole - 1);
-	for (size_t cut = 0; cut <= length; cut++) {
-		char *copy = malloc(cut + (cut == 0));
-		memcpy(copy, bytes, cut);
-		const char *wrong = http_head_check_section(copy, cut);
-		ck_assert_msg(
-			(wrong == NULL) == (cut == length), "%zu bytes: %s", cut, wrong != NULL ? wrong : "taken");
-		free(copy);
-	}
-}
-END_TEST
-
-/* ---- framing */
-
-static const struct {
-	struct {
-		const char *name, *value;
-	} fields[4];
-	bool is_http_1_0;
-	const char *wrong; /* a word of it; NULL: none */
-} framings[] = {
-	{{{"Host", "a"}}, false, NULL},
-	{{{"HOST", ""}}, false, NULL},
-	{{{"host", "a"}, {"content-length", "5"}}, false, NULL},
-	{{{"host", "a"}, {"Content-Length", "0"}}, false, NULL},
-	{{{"host", "a"}, {"Content-Length", "5"}, {"CONTENT-LENGTH", "5"}}, false, NULL},
-	{{{"host", "a"}, {"Content-Length", "18446744073709551615"}}, false, NULL},
-	{{{"host", "a"}, {"Transfer-Encoding", "chunked"}}, false, NULL},
-	{{{"host", "a"}, {"transfer-encoding", "Chunked"}}, false, NULL},
-	{{{NULL, NULL}}, true, NULL},
-	{{{"Host", "a"}, {"Content-Length", "5"}}, true, NULL},
-	{{{"Accept", "x"}}, false, "missing"},
-	{{{"Hosts", "a"}}, false, "missing"},
-	{{{"Host", "a"}, {"Host", "a"}}, false, "several"},
-	{{{"Host", "a"}, {"hOST", "b"}}, true, "several"},
-	{{{"host", "a"}, {"Content-Length", "5"}, {"Transfer-Encoding", "chunked"}}, false, "both"},
-	{{{"host", "a"}, {"Transfer-Encoding", "chunked"}, {"Content-Length", "5"}}, false, "both"},
-	{{{"host", "a"}, {"Transfer-Encoding", "chunked"}, {"Transfer-Encoding", "chunked"}}, false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", "gzip, chunked"}}, false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", "gzip"}}, false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", "identity"}}, false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", ""}}, false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", "chunked,"}}, false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", "xchunked"}}, false, "chunked"},
-	{{{"host", "a"},
-		 {"Transfer-Encoding",
-			 "\x0b"
-			 "chunked"}},
-		false, "chunked"},
-	{{{"host", "a"}, {"Transfer-Encoding", "chunked"}}, true, "1.0"},
-	{{{"host", "a"}, {"Content-Length", "5"}, {"Content-Length", "6"}}, false, "differ"},
-	{{{"host", "a"}, {"Content-Length", "5"}, {"Content-Length", "6"}, {"Content-Length", "5"}}, false, "differ"},
-	{{{"host", "a"}, {"Content-Length", "5"}, {"Content-Length", "05"}}, false, "differ"},
-	{{{"host", "a"}, {"Content-Length", ""}}, false, "number"},
-	{{{"host", "a"}, {"Content-Length", "-1"}}, false, "number"},
-	{{{"host", "a"}, {"Content-Length", "+5"}}, false, "number"},
-	{{{"host", "a"}, {"Content-Length", "5 "}}, false, "number"},
-	{{{"host", "a"}, {"Content-Length", "5, 5"}}, false, "number"},
-	{{{"host", "a"}, {"Content-Length", "0x5"}}, false, "number"},
-	{{{"host", "a"}, {"Content-Length", "18446744073709551616"}}, false, "number"},
-};
-
-START_TEST(judges_framing)
-{
-	struct http_framing framing = {.is_http_1_0 = framings[_i].is_http_1_0};
-
-	for (int i = 0; i < COUNT(framings[_i].fields) && framings[_i].fields[i].name != NULL; i++)
-		http_framing_field(&framing, framings[_i].fields[i].name, framings[_i].fields[i].value);
-	const char *wrong = http_framing_check(&framing);
-	if (framings[_i].wrong == NULL)
-		ck_assert_msg(wrong == NULL, "row %d: %s", _i, wrong);
-	else
-		ck_assert_msg(wrong != NULL && strstr(wrong, framings[_i].wrong) != NULL, "row %d: %s", _i,
-			wrong != NULL ? wrong : "taken");
-}
-END_TEST
 
 /* ---- the guard */
 
@@ -644,17 +429,6 @@ END_TEST
 /* ---- the suites */
 
 static TCase *
-head_tests(void)
-{
-	TCase *tests = tcase_create("head");
-
-	tcase_add_loop_test(tests, judges_sections, 0, COUNT(sections));
-	tcase_add_test(tests, refuses_cut_sections);
-	tcase_add_loop_test(tests, judges_framing, 0, COUNT(framings));
-	return tests;
-}
-
-static TCase *
 guard_tests(void)
 {
 	TCase *tests = tcase_create("guard");
@@ -692,7 +466,7 @@ token_tests(void)
 int
 main(void)
 {
-	TCase *(*const groups[])(void) = {head_tests, guard_tests, query_tests, token_tests};
+	TCase *(*const groups[])(void) = {guard_tests, query_tests, token_tests};
 	Suite *suite = suite_create("front");
 	SRunner *runner = srunner_create(suite);
 

@@ -159,6 +159,9 @@ check_body_type(struct http_request *request, struct problem *problem)
 static int
 admit(struct http_request *request, struct problem *problem)
 {
+	if (request->over_limit && !route_path_open(request->path))
+		return problem_set(problem, 503, "too_many_connections", NULL,
+			"the server has as many connections as --max-connections allows; try again in a moment");
 	if (check_guards(request, problem) != 0 || check_token(request, problem) != 0)
 		return -1;
 	const struct route *route = route_find(request, problem);

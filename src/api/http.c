@@ -4,7 +4,7 @@
  * Threads: a libmicrohttpd daemon with one epoll thread of its own for each listening socket ("front threads"), and the
  * notifier, which alone resumes parked requests. Resuming costs as much as the thread has parked requests, under a mutex
  * that MHD_resume_connection takes, too (0.9.75): several front threads keep the lists short, and no fetch thread ever
- * waits for one.
+ * waits for one. It also watches the clocks of connections (http_connection.c).
  *
  * A request's park word decides who goes on when a wake comes while its handler is still about to park:
  *   RUNNING -> PARKED by http_park, after MHD_suspend_connection; RUNNING or PARKED -> WOKEN by http_wake.
@@ -17,6 +17,7 @@
 #include "api/http.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,8 +34,8 @@
 #include "base/metrics.h"
 
 #define CONNECTION_MEMORY 16384 /* for the head of a request and of its answer */
-#define IDLE_SECONDS 60
-#define STOP_MS 1000 /* how long http_stop waits for answers under way */
+#define WATCH_MS 500            /* between two looks at the clocks of connections */
+#define STOP_MS 1000            /* how long http_stop waits for answers under way */
 
 /* ---- park and wake */
 
@@ -69,23 +70,38 @@ http_wake(struct http_request *request)
 	lock_drop(&http->lock);
 }
 
+static void
+watch(struct http *http)
+{
+	int64_t now_ms = mono_ms();
+
+	for (size_t i = 0; i < http->front_room; i++)
+		http_connections_watch(&http->fronts[i].connections, now_ms);
+}
+
 static void *
 notify(void *context)
 {
 	struct http *http = context;
+	int64_t watch_due_ms = mono_ms() + WATCH_MS;
 	struct list woken;
 
 	list_init(&woken);
 	lock_take(&http->lock);
 	for (;;) {
 		while (list_empty(&http->woken) && !http->stop_notifier)
-			cond_wait(&http->wake, &http->lock);
-		if (list_empty(&http->woken))
+			if (!cond_wait_until(&http->wake, &http->lock, watch_due_ms))
+				break;
+		if (list_empty(&http->woken) && http->stop_notifier)
 			break;
 		list_splice(&woken, &http->woken);
 		lock_drop(&http->lock);
 		for (struct list *node; (node = list_pop_front(&woken)) != NULL;)
 			MHD_resume_connection(container_of(node, struct http_request, wake_node)->connection);
+		if (mono_ms() >= watch_due_ms) {
+			watch(http);
+			watch_due_ms = mono_ms() + WATCH_MS;
+		}
 		lock_take(&http->lock);
 	}
 	lock_drop(&http->lock);
@@ -94,7 +110,7 @@ notify(void *context)
 
 /* ---- requests */
 
-struct connection *
+struct http_connection *
 http_connection_of(struct MHD_Connection *connection)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -102,12 +118,18 @@ http_connection_of(struct MHD_Connection *connection)
 	return info == NULL ? NULL : info->socket_context;
 }
 
-static int
-socket_of(struct MHD_Connection *connection)
+/* False when the bytes of this request did not pass under our eyes: then they may be anything. */
+static bool
+was_scanned(const struct http_connection *known)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	static atomic_bool told;
 
-	return info == NULL ? -1 : info->connect_fd;
+	if (known->scan.requests > known->answered || http_scan_in_head(&known->scan) ||
+		http_scan_in_body(&known->scan))
+		return true;
+	if (!atomic_exchange(&told, true))
+		log_error("requests reach libmicrohttpd unseen, so none is taken: its recv is not this program's");
+	return false;
 }
 
 /*
@@ -119,11 +141,11 @@ on_request_line(void *context, const char *target, struct MHD_Connection *connec
 {
 	struct http_front *front = context;
 	struct http *http = front->http;
-	struct connection *known = http_connection_of(connection);
-	struct http_request *request = http_request_new(http, connection, target);
+	struct http_connection *known = http_connection_of(connection);
+	struct http_request *request = NULL;
 
-	if (known != NULL)
-		known->in_request = true;
+	if (known != NULL && (!MHD_LAX || was_scanned(known)))
+		request = http_request_new(http, connection, target);
 #if MHD_LAX
 	char *query = target == NULL ? NULL : strchr((char *)target, '?');
 	if (query != NULL)
@@ -131,7 +153,6 @@ on_request_line(void *context, const char *target, struct MHD_Connection *connec
 #endif
 	if (request == NULL)
 		return NULL;
-	list_push_back(&front->heads, &request->head_node);
 	lock_take(&http->lock);
 	http->active++;
 	lock_drop(&http->lock);
@@ -145,21 +166,11 @@ on_access(void *context, struct MHD_Connection *connection, const char *url, con
 	struct http_request *request = *request_context;
 	size_t count = *data_count;
 
-	(void)context, (void)connection, (void)url;
+	(void)context, (void)connection, (void)url, (void)version;
 	*data_count = 0;
 	if (request == NULL)
-		return MHD_NO; /* no memory for it */
-	return http_request_step(request, method, version, data, count) ? MHD_YES : MHD_NO;
-}
-
-/* Takes one of libmicrohttpd's own error pages as sent; false when there is none. */
-static bool
-take_own_page(struct http_front *front)
-{
-	if (front->own_pages == 0)
-		return false;
-	front->own_pages--;
-	return true;
+		return MHD_NO; /* there is no memory for it, or it cannot be trusted */
+	return http_request_step(request, method, data, count) ? MHD_YES : MHD_NO;
 }
 
 static void
@@ -169,17 +180,11 @@ on_completed(
 	struct http_front *front = context;
 	struct http *http = front->http;
 	struct http_request *request = *request_context;
-	struct connection *known = http_connection_of(connection);
+	struct http_connection *known = http_connection_of(connection);
 
 	(void)how;
-	if (known != NULL) {
-		known->in_request = false;
-		known->idle_since_ms = mono_ms();
-		if (request == NULL || !request->replied) {
-			take_own_page(front);
-			known->answered_close = true;
-		}
-	}
+	if (known != NULL)
+		http_connection_answered(known);
 	*request_context = NULL;
 	if (request == NULL)
 		return;
@@ -193,47 +198,30 @@ on_completed(
 /* ---- connections */
 
 static void
-on_closed(struct http_front *front, int fd, const struct connection *known)
-{
-	struct http *http = front->http;
-	bool idle_time_is_up = mono_ms() - known->idle_since_ms >= IDLE_SECONDS * 1000 - 1000;
-
-	lock_take(&http->lock);
-	bool stopping = http->stop_notifier;
-	lock_drop(&http->lock);
-	if (fd < 0)
-		return;
-	if (!known->in_request && !known->answered_close && !idle_time_is_up && !stopping && !take_own_page(front))
-		http_lax_tell_malformed(fd);
-	http_lax_part(fd);
-}
-
-static void
 on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
 	enum MHD_ConnectionNotificationCode what)
 {
 	struct http_front *front = context;
-	struct connection *known;
 
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		known = calloc(1, sizeof *known);
-		if (known != NULL)
-			*known = (struct connection){.idle_since_ms = mono_ms()};
-		*socket_context = known;
-		atomic_fetch_add(&front->http->connections, 1);
-		return;
+		const union MHD_ConnectionInfo *fd =
+			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+		const union MHD_ConnectionInfo *client =
+			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+		if (fd != NULL)
+			*socket_context = http_connection_new(
+				&front->connections, fd->connect_fd, client == NULL ? NULL : client->client_addr);
+	} else if (*socket_context != NULL) {
+		http_connection_free(*socket_context);
+		*socket_context = NULL;
 	}
-	atomic_fetch_sub(&front->http->connections, 1);
-	if (*socket_context != NULL)
-		on_closed(front, socket_of(connection), *socket_context);
-	free(*socket_context);
-	*socket_context = NULL;
 }
 
 size_t
 http_connections(struct http *http)
 {
-	return atomic_load(&http->connections);
+	return http_connections_open(&http->bounds);
 }
 
 /* ---- life */
@@ -242,7 +230,7 @@ static void __attribute__((format(printf, 2, 0))) on_log(void *context, const ch
 {
 	char line[512];
 
-	http_lax_before_own_page(context, format);
+	(void)context;
 	if (!log_enabled(LOG_DEBUG))
 		return;
 	vsnprintf(line, sizeof line, format, args);
@@ -256,8 +244,8 @@ on_accept(void *context, const struct sockaddr *address, socklen_t length)
 {
 	struct http *http = context;
 
-	(void)address, (void)length;
-	return atomic_load(&http->connections) < http->max_connections ? MHD_YES : MHD_NO;
+	(void)length;
+	return http_connection_admitted(&http->bounds, address) ? MHD_YES : MHD_NO;
 }
 
 static struct MHD_Daemon *
@@ -269,12 +257,12 @@ start_daemon(struct http_front *front, int socket, const struct config *config)
 #ifdef __linux__
 	flags = MHD_USE_EPOLL_INTERNAL_THREAD;
 #endif
-	/* Turbo leaves the closing side of a socket open until its close, which on_closed needs. */
+	/* Turbo leaves the closing side of a socket open until its close, which http_connection_free needs. */
 	flags |= MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
 	return MHD_start_daemon(flags, 0, on_accept, http, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, front,
-		MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
+		MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)IDLE_SECONDS, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, front,
+		(unsigned)(config->keepalive_timeout_ms / 1000), MHD_OPTION_URI_LOG_CALLBACK, on_request_line, front,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,
 #if !MHD_LAX
 		MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
@@ -288,8 +276,6 @@ start_door(struct http *http, struct http_door *door, const struct config *confi
 	for (size_t i = 0; i < door->socket_count; i++) {
 		struct http_front *front = &http->fronts[http->front_count];
 
-		*front = (struct http_front){.http = http};
-		list_init(&front->heads);
 		front->daemon = start_daemon(front, door->sockets[i], config);
 		if (front->daemon == NULL)
 			return -EIO;
@@ -329,13 +315,17 @@ http_start(const struct config *config, const struct http_setup *setup, struct h
 		return -ENOMEM;
 	http->setup = *setup;
 	http->max_request_bytes = (size_t)config->max_request_bytes;
-	http->max_connections = (size_t)config->max_connections;
+	http_bounds_init(&http->bounds, config);
 	lock_init(&http->lock);
 	cond_init(&http->wake);
 	cond_init(&http->quiet);
 	list_init(&http->woken);
 	http->doors = calloc(config->listen.count, sizeof *http->doors);
 	http->fronts = calloc(most, sizeof *http->fronts);
+	for (; http->fronts != NULL && http->front_room < most; http->front_room++) {
+		http->fronts[http->front_room].http = http;
+		http_connections_init(&http->fronts[http->front_room].connections, &http->bounds, false);
+	}
 	int error = http->doors == NULL || http->fronts == NULL ? -ENOMEM : open_doors(http, config, ret_message);
 	if (error == 0)
 		error = thread_start(&http->notifier, "notifier", notify, http);
@@ -393,6 +383,9 @@ http_stop(struct http *http)
 		thread_join(http->notifier);
 	for (size_t i = 0; i < http->front_count; i++)
 		MHD_stop_daemon(http->fronts[i].daemon);
+	for (size_t i = 0; i < http->front_room; i++)
+		http_connections_release(&http->fronts[i].connections);
+	http_bounds_release(&http->bounds);
 	for (size_t i = 0; i < http->door_count; i++)
 		http_door_close(&http->doors[i]);
 	free(http->fronts);

@@ -38,7 +38,7 @@ struct http_request {
 	struct buffer body;
 	char *authority; /* of a target in absolute form, which goes before Host; NULL: none */
 	bool has_length; /* Content-Length or Transfer-Encoding came */
-	bool http_1_0;
+	bool over_limit; /* its connection is above --max-connections: only open calls are answered */
 
 	/* Whose it is while it is handled. */
 	void *context;       /* http_setup.context */
@@ -57,7 +57,7 @@ struct http_request {
 	size_t received;
 	http_handler_fn *resume;
 	atomic_int park;
-	struct list wake_node, head_node;
+	struct list wake_node;
 	struct problem refusal; /* found at the head; sent when the body is in */
 };
 

@@ -72,21 +72,12 @@ http_count_status(int status)
 		metric_add(metrics[status / 100 - 2], 1);
 }
 
-/* True when the connection ends with this answer by the client's wish. */
-static bool
-client_closes(struct http_request *request)
-{
-	const char *wish = http_header(request, "Connection");
-
-	return request->http_1_0 || (wish != NULL && strcasestr(wish, "close") != NULL);
-}
-
 void
 http_send(struct http_request *request, struct http_reply *reply)
 {
 	struct MHD_Response *response = make_response(reply);
 	struct http_setup *setup = &request->http->setup;
-	struct connection *known = http_connection_of(request->connection);
+	struct http_connection *known = http_connection_of(request->connection);
 
 	request->replied = true;
 	for (size_t i = 0; i < reply->header_count; i++) {
@@ -100,11 +91,10 @@ http_send(struct http_request *request, struct http_reply *reply)
 		request->out_of_memory = true; /* closes the connection */
 		return;
 	}
-	bool closes = reply->close || setup->closing(setup->context);
-	if (closes)
+	if (reply->close || setup->closing(setup->context))
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	if (known != NULL)
-		known->answered_close = closes || client_closes(request);
+		http_connection_answers(known);
 	http_count_status(reply->status);
 	if (MHD_queue_response(request->connection, (unsigned)reply->status, response) != MHD_YES)
 		log_debug("an answer could not be queued");

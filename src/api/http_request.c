@@ -8,11 +8,11 @@
 
 #include "api/http.h"
 
+#include <ctype.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/http_head.h"
 #include "api/http_private.h"
 #include "api/query.h"
 #include "base/text.h"
@@ -102,14 +102,12 @@ http_request_new(struct http *http, struct MHD_Connection *connection, const cha
 	request->context = http->setup.context;
 	request->connection = connection;
 	list_init(&request->wake_node);
-	list_init(&request->head_node);
 	return request;
 }
 
 void
 http_request_free(struct http_request *request)
 {
-	list_remove(&request->head_node);
 	if (request->state != NULL && request->state_free != NULL)
 		request->state_free(request->state);
 	query_free(request->params);
@@ -122,52 +120,12 @@ http_request_free(struct http_request *request)
 
 /* ---- the head */
 
-static enum MHD_Result
-note_field(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+/* The framing was looked at before the bytes came here (http_scan.h). */
+static void
+note_framing(struct http_request *request)
 {
-	(void)kind;
-	http_framing_field(context, name, value == NULL ? "" : value);
-	return MHD_YES;
-}
-
-#if MHD_LAX
-/*
- * libmicrohttpd 0.9.75 reads the head into one buffer, where method, target and version point, and tells its length:
- * so the request line and the header section can be judged byte by byte.
- */
-static const char *
-check_bytes(struct http_request *request, const char *method, const char *version)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-	const char *section = version + strlen(version) + 2;
-
-	if (info == NULL || info->header_size < (size_t)(section - method))
-		return "the head is broken";
-	if (version != method + strlen(method) + 1 + strlen(request->target) + 1 || section[-1] != '\0')
-		return "the request line is not METHOD SP TARGET SP VERSION CR LF";
-	return http_head_check_section(section, info->header_size - (size_t)(section - method));
-}
-#endif
-
-/* What is wrong with the bytes of the head, or NULL. */
-static const char *
-check_head(struct http_request *request, const char *method, const char *version)
-{
-	struct http_framing framing = {.is_http_1_0 = strcmp(version, "HTTP/1.0") == 0};
-	const char *wrong = NULL;
-
-	if (strcmp(version, "HTTP/1.1") != 0 && !framing.is_http_1_0)
-		return "the version is neither HTTP/1.1 nor HTTP/1.0";
-#if MHD_LAX
-	wrong = check_bytes(request, method, version);
-#else
-	(void)method;
-#endif
-	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, note_field, &framing);
-	request->has_length = framing.lengths > 0 || framing.codings > 0;
-	request->http_1_0 = framing.is_http_1_0 != 0;
-	return wrong != NULL ? wrong : http_framing_check(&framing);
+	request->has_length =
+		http_header(request, "Content-Length") != NULL || http_header(request, "Transfer-Encoding") != NULL;
 }
 
 /* "http://host/path" (RFC 9112, section 3.2.2) becomes "/path"; the host goes before that of the Host field. */
@@ -200,6 +158,10 @@ split_target(struct http_request *request, struct problem *problem)
 	if (query != NULL)
 		*query++ = '\0';
 	request->path = request->target;
+	for (const char *c = request->path; (c = strchr(c, '%')) != NULL; c++)
+		if (!isxdigit((unsigned char)c[1]) || !isxdigit((unsigned char)c[2]))
+			return problem_set(problem, 400, "malformed_http", NULL,
+				"the request target has a %% without two hexadecimal digits");
 	return query == NULL ? 0 : query_parse(query, &request->params, &request->param_count, problem);
 }
 
@@ -229,19 +191,15 @@ little_follows(struct http_request *request)
  * waits for the body to be over, unless that would be long.
  */
 static void
-begin(struct http_request *request, const char *method, const char *version)
+begin(struct http_request *request, const char *method)
 {
-	const char *wrong = check_head(request, method, version);
+	const struct http_connection *known = http_connection_of(request->connection);
 	struct problem problem = {0};
 
-	list_remove(&request->head_node);
 	request->method = method;
 	request->phase = PHASE_BODY;
-	if (wrong != NULL) {
-		problem_set(&problem, 400, "malformed_http", NULL, "%s", wrong);
-		http_send_last_problem(request, &problem);
-		return;
-	}
+	request->over_limit = known != NULL && known->over_limit;
+	note_framing(request);
 	if (split_target(request, &problem) != 0 && strcmp(problem.code, "malformed_http") == 0) {
 		http_send_last_problem(request, &problem);
 		return;
@@ -249,7 +207,7 @@ begin(struct http_request *request, const char *method, const char *version)
 	if (problem.status == 0 && check_length(request, &problem) == 0 &&
 		request->http->setup.admit(request, &problem) == 0)
 		return;
-	if (problem.status != 413 && little_follows(request)) {
+	if (problem.status != 413 && !request->over_limit && little_follows(request)) {
 		request->refusal = problem;
 		request->drop_body = true;
 		return;
@@ -292,10 +250,10 @@ finish(struct http_request *request)
 }
 
 bool
-http_request_step(struct http_request *request, const char *method, const char *version, const char *data, size_t count)
+http_request_step(struct http_request *request, const char *method, const char *data, size_t count)
 {
 	if (request->phase == PHASE_NEW) {
-		begin(request, method, version);
+		begin(request, method);
 		return !request->out_of_memory;
 	}
 	if (count > 0) {

@@ -41,6 +41,11 @@ struct config {
 	int64_t max_wait_ms;
 	int64_t max_waiters;
 	int64_t max_connections;
+	int64_t max_connections_per_address;
+	int64_t keepalive_timeout_ms;
+	int64_t head_timeout_ms;
+	int64_t body_timeout_ms;
+	int64_t min_client_rate; /* bytes a second; 0: any */
 	int64_t ttl_ms;
 	int64_t store_max_jobs;
 	int64_t store_max_bytes;

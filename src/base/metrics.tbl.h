@@ -32,6 +32,15 @@ X(METRIC_HTTP_REQUESTS_2XX, "http_requests_total", "class=\"2xx\"", "Requests an
 X(METRIC_HTTP_REQUESTS_3XX, "http_requests_total", "class=\"3xx\"", "Requests answered, by class of the status.")
 X(METRIC_HTTP_REQUESTS_4XX, "http_requests_total", "class=\"4xx\"", "Requests answered, by class of the status.")
 X(METRIC_HTTP_REQUESTS_5XX, "http_requests_total", "class=\"5xx\"", "Requests answered, by class of the status.")
+X(METRIC_HTTP_MALFORMED, "http_malformed_total", "", "Connections ended because what came was no HTTP, or too large.")
+X(METRIC_REFUSED_CONNECTIONS_LIMIT, "connections_refused_total", "reason=\"max_connections\"",
+	"Connections of clients that were not taken, by reason.")
+X(METRIC_REFUSED_CONNECTIONS_ADDRESS, "connections_refused_total", "reason=\"max_connections_per_address\"",
+	"Connections of clients that were not taken, by reason.")
+X(METRIC_CUT_CONNECTIONS_REQUEST, "connections_cut_total", "reason=\"slow_request\"",
+	"Connections of clients that were cut, by reason.")
+X(METRIC_CUT_CONNECTIONS_READER, "connections_cut_total", "reason=\"slow_reader\"",
+	"Connections of clients that were cut, by reason.")
 X(METRIC_LEDGER_COMMITS, "ledger_commits_total", "", "Commits of the durable store.")
 X(METRIC_LEDGER_ENTRIES, "ledger_entries_total", "", "Changes of jobs in these commits.")
 X(METRIC_LEDGER_COMMIT_US, "ledger_commit_microseconds_total", "", "Time spent in these commits.")

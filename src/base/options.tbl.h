@@ -46,6 +46,16 @@ X(COUNT, "max-waiters", max_waiters, 1, 1000000, "10000", "N", 0, NULL,
 	"requests that wait at once; then waits get 503")
 X(COUNT, "max-connections", max_connections, 1, 1000000, "20000", "N", 0, NULL,
 	"connections of clients at once")
+X(COUNT, "max-connections-per-address", max_connections_per_address, 1, 1000000, "1000", "N", 0, NULL,
+	"connections of clients at once from one address; this machine's own are not counted")
+X(DURATION, "keepalive-timeout", keepalive_timeout_ms, 1000, CLOCK_MAX_DURATION_MS, "60s", "DURATION", 0, NULL,
+	"how long a client's connection may be idle")
+X(DURATION, "head-timeout", head_timeout_ms, 1, CLOCK_MAX_DURATION_MS, "10s", "DURATION", 0, NULL,
+	"how long a client may take for the head of a request, whole")
+X(DURATION, "body-timeout", body_timeout_ms, 1, CLOCK_MAX_DURATION_MS, "2m", "DURATION", 0, NULL,
+	"how long a client may take for the body of a request, whole")
+X(SIZE, "min-client-rate", min_client_rate, 0, INT64_C(1) << 30, "1KiB", "SIZE", 0, NULL,
+	"bytes a second at which a client has to read its answer, on average over 20 s; 0: any")
 X(DURATION, "ttl", ttl_ms, 1, CLOCK_MAX_DURATION_MS, "24h", "DURATION", 0, NULL,
 	"how long a finished job is kept")
 X(COUNT, "store-max-jobs", store_max_jobs, 1, 1000000000, "250000", "N", 0, NULL,
