@@ -187,6 +187,18 @@ START_TEST(no_http_is_refused_with_a_problem)
 }
 END_TEST
 
+START_TEST(a_refused_head_has_no_body)
+{
+	struct client_wire *wire = (start_server("--workers", "1"), open_wire());
+	struct client_reply *reply;
+
+	wire_send(wire, "HEAD /livez HTTP/1.1\r\nHost : localhost\r\n\r\n");
+	reply = rig_keep(client_receive(wire, true));
+	expect_status(reply, 400);
+	expect_that(client_sees_end(wire), "a body comes behind the head");
+}
+END_TEST
+
 static void
 expect_too_large(const char *start, const char *piece, size_t times, int status, const char *code)
 {
@@ -232,6 +244,7 @@ main(void)
 	tcase_add_test(tests, the_reserve_ends_too);
 	tcase_add_test(tests, what_comes_first_is_answered);
 	tcase_add_loop_test(tests, no_http_is_refused_with_a_problem, 0, COUNT_OF(refused));
+	tcase_add_test(tests, a_refused_head_has_no_body);
 	tcase_add_test(tests, heads_are_bounded);
 	return rig_run(suite);
 }

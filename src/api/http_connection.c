@@ -389,7 +389,8 @@ write_refusal(const struct http_scan *scan, struct buffer *answer)
 		"HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
 		"X-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
 		scan->status, problem_title(scan->status), body.count);
-	buffer_append(answer, body.data, body.count);
+	if (!scan->is_head)
+		buffer_append(answer, body.data, body.count);
 	answer->failed |= body.failed;
 	problem_release(&problem);
 	buffer_release(&body);

@@ -281,6 +281,7 @@ static void
 in_method(struct http_scan *scan, char c)
 {
 	if (c == ' ') {
+		scan->is_head = scan->word_length == 4 && memcmp(scan->word, "HEAD", 4) == 0;
 		scan->state = TARGET;
 		scan->word_length = 0;
 	} else if (!is_token_byte(c) || scan->word_length >= METHOD_MAX) {

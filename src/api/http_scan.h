@@ -18,7 +18,7 @@
 struct http_scan {
 	int state;
 	uint8_t line; /* of a line's end: where it leads */
-	bool is_http_1_0, has_length, has_coding, has_host, in_trailers, blank_line;
+	bool is_head, is_http_1_0, has_length, has_coding, has_host, in_trailers, blank_line;
 	uint16_t fields;
 	uint32_t head_bytes, target_bytes;
 	uint64_t left;        /* of the body or the chunk */
