@@ -1,7 +1,7 @@
 # The program, and a library of all but main for the unit tests.
-FP_LIBS = $(SQLITE_LIBS) $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) \
+FP_LIBS = $(SQLITE_LIBS) $(MHD_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(CARES_LIBS) $(CRYPTO_LIBS) $(GNUTLS_LIBS) $(IDN_LIBS) $(CONFUSE_LIBS) \
 	$(LIBEV_LIBS) $(ZLIB_LIBS) $(BROTLI_LIBS) $(ZSTD_LIBS)
-FP_LIB_CFLAGS = $(SQLITE_CFLAGS) $(MHD_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CARES_CFLAGS) $(CRYPTO_CFLAGS) $(IDN_CFLAGS) \
+FP_LIB_CFLAGS = $(SQLITE_CFLAGS) $(MHD_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CARES_CFLAGS) $(CRYPTO_CFLAGS) $(GNUTLS_CFLAGS) $(IDN_CFLAGS) \
 	$(CONFUSE_CFLAGS) $(LIBEV_CFLAGS) $(ZLIB_CFLAGS) $(BROTLI_CFLAGS) $(ZSTD_CFLAGS)
 
 noinst_LIBRARIES += src/libfetchpool.a
@@ -33,6 +33,8 @@ src_libfetchpool_a_SOURCES = \
 	src/api/http_request.c \
 	src/api/http_scan.c \
 	src/api/http_scan.h \
+	src/api/http_tls.c \
+	src/api/http_tls.h \
 	src/api/jobs.c \
 	src/api/jobs.h \
 	src/api/json_out.c \
@@ -87,6 +89,8 @@ src_libfetchpool_a_SOURCES = \
 	src/base/sha256.h \
 	src/base/state_dir.c \
 	src/base/state_dir.h \
+	src/base/systemd.c \
+	src/base/systemd.h \
 	src/base/text.c \
 	src/base/text.h \
 	src/core/await.c \
@@ -153,7 +157,7 @@ src_libfetchpool_a_SOURCES = \
 nodist_src_libfetchpool_a_SOURCES = src/api/openapi.h
 
 bin_PROGRAMS += src/fetchpool
-src_fetchpool_SOURCES = src/main.c
+src_fetchpool_SOURCES = src/main.c src/watchdog.c src/watchdog.h
 src_fetchpool_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
 src_fetchpool_LDADD = src/libfetchpool.a $(FP_LIBS)
 

@@ -21,9 +21,12 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/options.h"
+#include "base/systemd.h"
 #include "service/service.h"
+#include "watchdog.h"
 
 #define EXIT_USAGE 2
+#define STATUS_SERVING "STATUS=serving"
 
 extern char **environ;
 
@@ -31,12 +34,28 @@ struct program {
 	int argc;
 	char **argv;
 	struct config config;
+	struct systemd systemd;
 	struct service *service;
 	struct api *api;
+	struct watchdog watchdog;
 	sigset_t signals;
 };
 
 static const struct options_checks checks = {.egress_rule = service_egress_rule_valid};
+
+/* As options_load. Sockets that were passed take the place of the default address, and stand beside those that were asked for. */
+static int
+load_config(const struct program *program, struct config *ret, char **ret_message)
+{
+	int error = options_load(program->argc, program->argv, environ, &checks, ret, ret_message);
+
+	if (error != 0 || program->systemd.passed_sockets == 0)
+		return error;
+	ret->passed_sockets = program->systemd.passed_sockets;
+	if (config_listens_by_default(ret))
+		config_list_clear(&ret->listen);
+	return 0;
+}
 
 /* ---- the start */
 
@@ -85,6 +104,7 @@ announce(const struct program *program)
 
 	for (size_t i = 0; (address = api_address(program->api, i)) != NULL; i++)
 		log_write(LOG_ALWAYS, "listening on %s", address);
+	systemd_notify(&program->systemd, "READY=1\n" STATUS_SERVING);
 }
 
 static int
@@ -100,8 +120,13 @@ start(struct program *program)
 		error = api_start(&program->config, program->service, &program->api, &message);
 	}
 	if (error == 0) {
+		systemd_notify(&program->systemd, "STATUS=taking up the jobs of the last run");
 		what = "the service";
 		error = service_start(program->service, &message);
+	}
+	if (error == 0) {
+		what = "the watchdog's thread";
+		error = watchdog_start(&program->watchdog, &program->systemd, program->service);
 	}
 	if (error != 0) {
 		if (message != NULL)
@@ -139,7 +164,8 @@ reload(struct program *program)
 	struct config config;
 	char *message = NULL;
 
-	int error = options_load(program->argc, program->argv, environ, &checks, &config, &message);
+	systemd_notify_reloading(&program->systemd);
+	int error = load_config(program, &config, &message);
 	if (error == 0) {
 		error = api_reload(program->api, &config, &message);
 		if (error == 0) {
@@ -150,10 +176,12 @@ reload(struct program *program)
 	}
 	if (error == 0) {
 		metric_add(METRIC_RELOADS, 1);
-		log_info("reloaded tokens, egress rules, origin limits and log level");
+		log_info("reloaded tokens, certificate, egress rules, origin limits and log level");
 	} else {
 		log_error("nothing reloaded: %s", message != NULL ? message : strerror(-error));
 	}
+	systemd_notify(&program->systemd, "READY=1\n" STATUS_SERVING "%s",
+		error == 0 ? "" : "; the last reload failed, the log says why");
 	free(message);
 }
 
@@ -187,6 +215,8 @@ drain(struct program *program)
 	pthread_t watcher;
 
 	log_info("draining for up to %lld ms", (long long)program->config.drain_timeout_ms);
+	systemd_notify(&program->systemd, "STOPPING=1\nSTATUS=draining for up to %lld ms",
+		(long long)program->config.drain_timeout_ms);
 	bool watching = thread_start(&watcher, "signals", watch_signals, &watch) == 0;
 	service_drain(program->service);
 	service_await_idle(program->service, mono_ms() + program->config.drain_timeout_ms);
@@ -224,10 +254,12 @@ run(struct program *program)
 		announce(program);
 		clean = serve(program);
 	}
+	watchdog_stopping(&program->watchdog);
 	if (program->service != NULL)
 		service_stop(program->service);
 	if (program->api != NULL)
 		api_stop(program->api);
+	watchdog_stop(&program->watchdog);
 	service_free(program->service);
 	log_info("stopped");
 	return error == 0 && clean ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -250,7 +282,7 @@ main(int argc, char **argv)
 	int status = EXIT_SUCCESS;
 
 	block_signals(&program.signals); /* one that comes during the start is taken after it */
-	if (options_load(argc, argv, environ, &checks, &program.config, &message) != 0)
+	if (systemd_init(&program.systemd, &message) != 0 || load_config(&program, &program.config, &message) != 0)
 		return refuse(message);
 	log_configure((enum log_level)program.config.log_level, program.config.log_format != 0);
 	if (program.config.help)
@@ -264,5 +296,6 @@ main(int argc, char **argv)
 	else if (!program.config.check_config)
 		status = run(&program);
 	config_release(&program.config);
+	systemd_release(&program.systemd);
 	return status;
 }

@@ -60,6 +60,8 @@ DAEMON_TESTS = \
 	tests/test_clients \
 	tests/test_egress \
 	tests/test_operate \
+	tests/test_tls \
+	tests/test_activation \
 	tests/test_flight \
 	tests/test_durable \
 	tests/test_durable_queue \
@@ -136,3 +138,9 @@ tests_test_faults_LDADD = $(RIG_LIBS)
 tests_test_power_SOURCES = tests/test_power.c tests/power.c tests/power.h
 tests_test_power_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_power_LDADD = $(RIG_LIBS)
+tests_test_tls_SOURCES = tests/test_tls.c tests/certs.c tests/certs.h tests/tunnel.c tests/tunnel.h
+tests_test_tls_CPPFLAGS = $(RIG_CPPFLAGS) $(GNUTLS_CFLAGS)
+tests_test_tls_LDADD = $(RIG_LIBS) $(GNUTLS_LIBS)
+tests_test_activation_SOURCES = tests/test_activation.c
+tests_test_activation_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_activation_LDADD = $(RIG_LIBS)

@@ -57,6 +57,10 @@ struct server {
 static char directory[256];
 static unsigned sequence;
 
+/* For the next one that starts: as systemd passes sockets. */
+static int passed[8];
+static size_t passed_count;
+
 const char *
 server_directory(void)
 {
@@ -125,6 +129,26 @@ binary(void)
 	return path && *path ? path : "src/fetchpool";
 }
 
+/* Puts them at 3 and after, where this process has others. Between fork and exec. */
+static void
+pass_sockets(struct words *words)
+{
+	static char pid[32], count[32];
+	int high[sizeof passed / sizeof passed[0]];
+
+	if (passed_count == 0)
+		return;
+	for (size_t i = 0; i < passed_count; i++)
+		high[i] = fcntl(passed[i], F_DUPFD_CLOEXEC, 500);
+	for (size_t i = 0; i < passed_count; i++)
+		dup2(high[i], 3 + (int)i);
+	snprintf(pid, sizeof pid, "LISTEN_PID=%d", (int)getpid());
+	snprintf(count, sizeof count, "LISTEN_FDS=%zu", passed_count);
+	words->environment[words->environment_count++] = pid;
+	words->environment[words->environment_count++] = count;
+	words->environment[words->environment_count] = NULL;
+}
+
 static void __attribute__((noreturn)) child_exec(struct words *words, pid_t parent, int out, int err)
 {
 	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -143,6 +167,7 @@ static void __attribute__((noreturn)) child_exec(struct words *words, pid_t pare
 	dup2(nothing, STDIN_FILENO);
 	dup2(out < 0 ? nothing : out, STDOUT_FILENO);
 	dup2(err, STDERR_FILENO);
+	pass_sockets(words);
 	execve(binary(), (char *const *)(uintptr_t)words->arguments, (char *const *)(uintptr_t)words->environment);
 	dprintf(STDERR_FILENO, "cannot run %s: %s\n", binary(), strerror(errno));
 	_exit(98);
@@ -157,6 +182,7 @@ spawn(struct words *words, int out, int err)
 		child_exec(words, parent, out, err);
 	if (pid < 0)
 		abort();
+	passed_count = 0;
 	return pid;
 }
 
@@ -187,8 +213,7 @@ note_line_locked(struct server *server, const char *line)
 	if (!found)
 		return;
 	found += strlen("listening on ");
-	colon = !strncmp(found, "http://", 7) ? strchr(strchr(found + 7, ']') ? strchr(found + 7, ']') : found + 7, ':')
-					      : NULL;
+	colon = !strncmp(found, "http", 4) ? strrchr(found, ':') : NULL;
 	server->address_count++;
 	if (colon && server->port_count < MAX_PORTS)
 		server->ports[server->port_count++] = (unsigned)strtoul(colon + 1, NULL, 10);
@@ -327,7 +352,7 @@ count_listens(const struct words *words)
 
 	for (size_t i = 0; i < words->argument_count; i++)
 		count += !strcmp(words->arguments[i], "--listen");
-	return count ? count : 1;
+	return count + passed_count ? count + passed_count : 1;
 }
 
 /* Many tests hold thousands of connections; the daemon inherits the raised limit. */
@@ -355,6 +380,14 @@ await_listening(struct server *server)
 	server->address.port = server->ports[0];
 	pthread_mutex_unlock(&server->lock);
 	return up;
+}
+
+void
+server_pass(int fd)
+{
+	if (passed_count == sizeof passed / sizeof passed[0])
+		abort();
+	passed[passed_count++] = fd;
 }
 
 struct server *
@@ -393,6 +426,12 @@ void
 server_use_unix(struct server *server, const char *path)
 {
 	server->address.unix_path = path;
+}
+
+void
+server_use_port(struct server *server, unsigned port)
+{
+	server->address.port = port;
 }
 
 unsigned

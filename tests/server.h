@@ -35,6 +35,10 @@ void server_free(struct server *server);
 const struct client_address *server_address(const struct server *server);
 /* Calls go to this unix socket from now on; NULL: to the port again. */
 void server_use_unix(struct server *server, const char *path);
+/* The same of another port, where something hands on to it. */
+void server_use_port(struct server *server, unsigned port);
+/* The next daemon that is started or run gets this descriptor as one that systemd has opened, after those before it. */
+void server_pass(int fd);
 /* The port of the nth address it listens on, 0 when there is none. */
 unsigned server_port(const struct server *server, size_t nth);
 pid_t server_pid(const struct server *server);

@@ -101,31 +101,37 @@ END_TEST
 
 static const struct {
 	const char *origin, *host;
-	bool allowed;
+	bool allowed, tls;
 } origins[] = {
-	{"http://localhost:8080", "localhost:8080", true},
-	{"http://LOCALHOST:8080", "localhost:8080", true},
-	{"http://127.0.0.1", "127.0.0.1", true},
-	{"http://[::1]:8080", "[::1]:8080", true},
-	{"http://fetch.example", "Fetch.Example", true},
-	{"null", "localhost:8080", false},
-	{"", "localhost:8080", false},
-	{"localhost:8080", "localhost:8080", false},
-	{"https://localhost:8080", "localhost:8080", false},
-	{"http://localhost", "localhost:8080", false},
-	{"http://localhost:8081", "localhost:8080", false},
-	{"http://127.0.0.1:8080", "localhost:8080", false},
-	{"http://evil.example", "localhost:8080", false},
-	{"http://localhost:8080.evil.example", "localhost:8080", false},
-	{"http://localhost:8080/", "localhost:8080", false},
-	{"http://evil.example http://localhost:8080", "localhost:8080", false},
-	{"http://localhost:8080 http://evil.example", "localhost:8080", false},
-	{"file://", "localhost:8080", false},
+	{"https://localhost:8443", "localhost:8443", true, true},
+	{"https://[::1]:8443", "[::1]:8443", true, true},
+	{"https://fetch.example", "Fetch.Example", true, true},
+	{"http://fetch.example", "fetch.example", false, true},
+	{"https://fetch.example:8443", "fetch.example", false, true},
+	{"https://evil.example", "fetch.example", false, true},
+	{"http://localhost:8080", "localhost:8080", true, false},
+	{"http://LOCALHOST:8080", "localhost:8080", true, false},
+	{"http://127.0.0.1", "127.0.0.1", true, false},
+	{"http://[::1]:8080", "[::1]:8080", true, false},
+	{"http://fetch.example", "Fetch.Example", true, false},
+	{"null", "localhost:8080", false, false},
+	{"", "localhost:8080", false, false},
+	{"localhost:8080", "localhost:8080", false, false},
+	{"https://localhost:8080", "localhost:8080", false, false},
+	{"http://localhost", "localhost:8080", false, false},
+	{"http://localhost:8081", "localhost:8080", false, false},
+	{"http://127.0.0.1:8080", "localhost:8080", false, false},
+	{"http://evil.example", "localhost:8080", false, false},
+	{"http://localhost:8080.evil.example", "localhost:8080", false, false},
+	{"http://localhost:8080/", "localhost:8080", false, false},
+	{"http://evil.example http://localhost:8080", "localhost:8080", false, false},
+	{"http://localhost:8080 http://evil.example", "localhost:8080", false, false},
+	{"file://", "localhost:8080", false, false},
 };
 
 START_TEST(judges_origins)
 {
-	bool allowed = guard_origin_allowed(origins[_i].origin, origins[_i].host);
+	bool allowed = guard_origin_allowed(origins[_i].origin, origins[_i].host, origins[_i].tls);
 
 	ck_assert_msg(allowed == origins[_i].allowed, "\"%s\" at \"%s\" was %s", origins[_i].origin, origins[_i].host,
 		allowed ? "let in" : "refused");

@@ -13,6 +13,7 @@ automake 1.16|cmd automake|automake|automake|automake|automake|automake
 perl|cmd perl|perl|perl-interpreter|perl|perl|perl
 pkg-config|cmd pkg-config|pkg-config|pkgconf-pkg-config|pkgconf|pkgconf|pkgconf
 libmicrohttpd|pc libmicrohttpd 0.9.75|libmicrohttpd-dev|libmicrohttpd-devel|libmicrohttpd-dev|libmicrohttpd|libmicrohttpd
+GnuTLS, as libmicrohttpd has it|pc gnutls 3.6.3|libgnutls28-dev|gnutls-devel|gnutls-dev|gnutls|gnutls
 libcurl, built with OpenSSL|pc libcurl 7.88.0|libcurl4-openssl-dev|libcurl-devel|curl-dev|curl|curl
 jansson|pc jansson 2.13|libjansson-dev|jansson-devel|jansson-dev|jansson|jansson
 SQLite|pc sqlite3 3.38.0|libsqlite3-dev|sqlite-devel|sqlite-dev|sqlite|sqlite

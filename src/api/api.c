@@ -17,6 +17,7 @@
 #include "api/codec.h"
 #include "api/front.h"
 #include "api/guard.h"
+#include "api/http_tls.h"
 #include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
@@ -108,7 +109,7 @@ check_guards(struct http_request *request, struct problem *problem)
 	if (host != NULL && !guard_host_allowed(host, names->items, names->count))
 		return problem_set(problem, 403, "forbidden_host", NULL,
 			"the Host \"%.100s\" is neither an address, localhost nor a --server-name", host);
-	if (origin != NULL && !guard_origin_allowed(origin, host == NULL ? "" : host))
+	if (origin != NULL && !guard_origin_allowed(origin, host == NULL ? "" : host, http_is_tls(request)))
 		return problem_set(problem, 403, "forbidden_origin", NULL,
 			"the Origin \"%.100s\" is not this server's own: web pages may not call it", origin);
 	return 0;
@@ -195,14 +196,14 @@ closing(void *context)
 static int
 check_exposure(const struct config *config, char **ret_message)
 {
-	const char *address;
+	char what[160];
 
-	if (config->auth_token_file != NULL || http_listens_locally(config, &address))
+	if (config->auth_token_file != NULL || http_listens_locally(config, what, sizeof what))
 		return 0;
 	if (asprintf(ret_message,
-		    "--listen %s is reachable from other machines: give --auth-token-file, or listen on 127.0.0.1, [::1] "
+		    "%s is reachable from other machines: give --auth-token-file, or listen on 127.0.0.1, [::1] "
 		    "or unix:PATH",
-		    address) < 0)
+		    what) < 0)
 		*ret_message = NULL;
 	return -EINVAL;
 }
@@ -212,7 +213,9 @@ api_check(const struct config *config, char **ret_message)
 {
 	struct tokens *tokens;
 
-	int error = check_exposure(config, ret_message);
+	int error = http_check(config, ret_message);
+	if (error == 0)
+		error = check_exposure(config, ret_message);
 	if (error == 0)
 		error = tokens_load(config->auth_token_file, &tokens, ret_message);
 	if (error == 0)
@@ -262,17 +265,27 @@ api_reload(struct api *api, const struct config *config, char **ret_message)
 {
 	/* Where it listens does not change: it is the old addresses that may not be left open. */
 	struct config exposed = *api->config;
+	struct http_tls_pair *pair;
 	struct tokens *tokens;
 
 	exposed.auth_token_file = config->auth_token_file;
 	int error = check_exposure(&exposed, ret_message);
 	if (error == 0)
-		error = tokens_load(config->auth_token_file, &tokens, ret_message);
+		error = http_certificate_load(api->http, config, &pair, ret_message);
 	if (error != 0)
 		return error;
+	error = tokens_load(config->auth_token_file, &tokens, ret_message);
+	if (error != 0) {
+		http_tls_pair_unref(pair);
+		return error;
+	}
 	error = service_reload(api->service, config);
-	if (error == 0)
+	if (error == 0) {
 		tokens_swap(api->tokens, tokens);
+		http_certificate_use(api->http, pair);
+	} else {
+		http_tls_pair_unref(pair);
+	}
 	tokens_free(tokens);
 	return error;
 }

@@ -58,7 +58,10 @@ guard_host_allowed(const char *host, char *const *names, size_t count)
 }
 
 bool
-guard_origin_allowed(const char *origin, const char *host)
+guard_origin_allowed(const char *origin, const char *host, bool tls)
 {
-	return strncmp(origin, "http://", 7) == 0 && text_equal_nocase(origin + 7, host);
+	const char *scheme = tls ? "https://" : "http://";
+	size_t length = strlen(scheme);
+
+	return strncmp(origin, scheme, length) == 0 && text_equal_nocase(origin + length, host);
 }

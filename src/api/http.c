@@ -28,6 +28,7 @@
 
 #include "api/http_listen.h"
 #include "api/http_private.h"
+#include "api/http_tls.h"
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -36,6 +37,7 @@
 #define CONNECTION_MEMORY 16384 /* for the head of a request and of its answer */
 #define WATCH_MS 500            /* between two looks at the clocks of connections */
 #define STOP_MS 1000            /* how long http_stop waits for answers under way */
+#define PASSED_FIRST 3          /* the first of LISTEN_FDS */
 
 /* ---- park and wake */
 
@@ -198,22 +200,34 @@ on_completed(
 /* ---- connections */
 
 static void
+begin_connection(struct http_front *front, struct MHD_Connection *connection, void **socket_context)
+{
+	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *client =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	struct http_connection *known = NULL;
+
+	if (fd != NULL)
+		known = http_connection_new(
+			&front->connections, fd->connect_fd, client == NULL ? NULL : client->client_addr);
+	*socket_context = known;
+	/* One that there is no memory for gets no certificate, so its handshake fails. */
+	struct http_tls_pair *pair = http_tls_begin(known == NULL ? NULL : front->http->tls, connection);
+	if (known != NULL)
+		known->pair = pair;
+}
+
+static void
 on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
 	enum MHD_ConnectionNotificationCode what)
 {
-	struct http_front *front = context;
+	struct http_connection *known = *socket_context;
 
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		const union MHD_ConnectionInfo *fd =
-			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-		const union MHD_ConnectionInfo *client =
-			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-		if (fd != NULL)
-			*socket_context = http_connection_new(
-				&front->connections, fd->connect_fd, client == NULL ? NULL : client->client_addr);
-	} else if (*socket_context != NULL) {
-		http_connection_free(*socket_context);
+		begin_connection(context, connection, socket_context);
+	} else if (known != NULL) {
+		http_tls_pair_unref(known->pair);
+		http_connection_free(known);
 		*socket_context = NULL;
 	}
 }
@@ -248,6 +262,8 @@ on_accept(void *context, const struct sockaddr *address, socklen_t length)
 	return http_connection_admitted(&http->bounds, address) ? MHD_YES : MHD_NO;
 }
 
+static const struct MHD_OptionItem no_options[] = {{MHD_OPTION_END, 0, NULL}};
+
 static struct MHD_Daemon *
 start_daemon(struct http_front *front, int socket, const struct config *config)
 {
@@ -257,13 +273,18 @@ start_daemon(struct http_front *front, int socket, const struct config *config)
 #ifdef __linux__
 	flags = MHD_USE_EPOLL_INTERNAL_THREAD;
 #endif
-	/* Turbo leaves the closing side of a socket open until its close, which http_connection_free needs. */
-	flags |= MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
+	/*
+	 * Turbo leaves the closing side of a socket open until its close, which http_connection_free needs. With TLS it would
+	 * leave out the alert that tells a whole answer from a cut one, and without it that is all that is sent.
+	 */
+	flags |= MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	flags |= front->connections.tls ? MHD_USE_TLS : MHD_USE_TURBO;
 	return MHD_start_daemon(flags, 0, on_accept, http, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, front,
 		MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)(config->keepalive_timeout_ms / 1000), MHD_OPTION_URI_LOG_CALLBACK, on_request_line, front,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, front, MHD_OPTION_NOTIFY_CONNECTION, on_connection, front,
+		MHD_OPTION_ARRAY, front->connections.tls ? http_tls_options() : no_options,
 #if !MHD_LAX
 		MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
 #endif
@@ -276,6 +297,7 @@ start_door(struct http *http, struct http_door *door, const struct config *confi
 	for (size_t i = 0; i < door->socket_count; i++) {
 		struct http_front *front = &http->fronts[http->front_count];
 
+		front->connections.tls = door->tls;
 		front->daemon = start_daemon(front, door->sockets[i], config);
 		if (front->daemon == NULL)
 			return -EIO;
@@ -285,30 +307,72 @@ start_door(struct http *http, struct http_door *door, const struct config *confi
 	return 0;
 }
 
+/* What helps with an address that cannot be listened on. */
+static const char *
+hint_for(int error, const struct config *config)
+{
+	if (error == -EADDRINUSE)
+		return "; stop what uses it, or choose another with --listen";
+	if (error == -EPERM && config->unix_group != NULL)
+		return "; its user has to be in the group of --unix-group";
+	return "";
+}
+
 static int
 open_doors(struct http *http, const struct config *config, char **ret_message)
 {
-	for (size_t i = 0; i < config->listen.count; i++) {
-		int error = http_door_open(config->listen.items[i], (size_t)config->front_threads, &http->doors[i]);
+	int error = 0;
 
-		if (error != 0) {
-			const char *fix =
-				error == -EADDRINUSE ? "; stop what uses it, or choose another with --listen" : "";
-			if (asprintf(ret_message, "cannot listen on %s: %s%s", config->listen.items[i],
-				    strerror(-error), fix) < 0)
-				*ret_message = NULL;
-			return error;
-		}
-		http->door_count++;
+	for (size_t i = 0; error == 0 && i < config->passed_sockets; i++) {
+		error = http_door_adopt(PASSED_FIRST + (int)i, config, &http->doors[http->door_count]);
+		http->door_count += error == 0;
 	}
-	return 0;
+	for (size_t i = 0; error == 0 && i < config->listen.count; i++) {
+		error = http_door_open(config->listen.items[i], config, &http->doors[http->door_count]);
+		http->door_count += error == 0;
+		if (error != 0 &&
+			asprintf(ret_message, "cannot listen on %s: %s%s", config->listen.items[i], strerror(-error),
+				hint_for(error, config)) < 0)
+			*ret_message = NULL;
+	}
+	return error;
+}
+
+static int
+start_tls(struct http *http, const struct config *config, char **ret_message)
+{
+	struct http_tls_pair *pair;
+
+	int error = http_tls_pair_load(config, &pair, ret_message);
+	if (error != 0 || pair == NULL)
+		return error;
+	http_tls_pair_warn(pair);
+	http->tls = http_tls_new(pair);
+	if (http->tls == NULL)
+		http_tls_pair_unref(pair);
+	return http->tls == NULL ? -ENOMEM : 0;
+}
+
+static int
+open_all(struct http *http, const struct config *config, char **ret_message)
+{
+	size_t doors = config->passed_sockets + config->listen.count;
+	size_t most = doors * (size_t)config->front_threads;
+
+	http->doors = calloc(doors, sizeof *http->doors);
+	http->fronts = calloc(most, sizeof *http->fronts);
+	for (; http->fronts != NULL && http->front_room < most; http->front_room++) {
+		http->fronts[http->front_room].http = http;
+		http_connections_init(&http->fronts[http->front_room].connections, &http->bounds, false);
+	}
+	int error = http->doors == NULL || http->fronts == NULL ? -ENOMEM : start_tls(http, config, ret_message);
+	return error == 0 ? open_doors(http, config, ret_message) : error;
 }
 
 int
 http_start(const struct config *config, const struct http_setup *setup, struct http **ret, char **ret_message)
 {
 	struct http *http = calloc(1, sizeof *http);
-	size_t most = config->listen.count * (size_t)config->front_threads;
 
 	*ret_message = NULL;
 	if (http == NULL)
@@ -320,13 +384,7 @@ http_start(const struct config *config, const struct http_setup *setup, struct h
 	cond_init(&http->wake);
 	cond_init(&http->quiet);
 	list_init(&http->woken);
-	http->doors = calloc(config->listen.count, sizeof *http->doors);
-	http->fronts = calloc(most, sizeof *http->fronts);
-	for (; http->fronts != NULL && http->front_room < most; http->front_room++) {
-		http->fronts[http->front_room].http = http;
-		http_connections_init(&http->fronts[http->front_room].connections, &http->bounds, false);
-	}
-	int error = http->doors == NULL || http->fronts == NULL ? -ENOMEM : open_doors(http, config, ret_message);
+	int error = open_all(http, config, ret_message);
 	if (error == 0)
 		error = thread_start(&http->notifier, "notifier", notify, http);
 	http->notifying = error == 0;
@@ -347,15 +405,81 @@ http_address(const struct http *http, size_t index)
 }
 
 bool
-http_listens_locally(const struct config *config, const char **ret_address)
+http_listens_locally(const struct config *config, char *ret_what, size_t size)
 {
 	for (size_t i = 0; i < config->listen.count; i++) {
 		if (!http_listen_is_local(config->listen.items[i])) {
-			*ret_address = config->listen.items[i];
+			snprintf(ret_what, size, "--listen %s", config->listen.items[i]);
+			return false;
+		}
+	}
+	for (size_t i = 0; i < config->passed_sockets; i++) {
+		if (!http_passed_is_local(PASSED_FIRST + (int)i)) {
+			char *address = http_passed_address(PASSED_FIRST + (int)i, config->tls_cert != NULL);
+
+			snprintf(ret_what, size, "%s, passed by systemd,", address == NULL ? "a socket" : address);
+			free(address);
 			return false;
 		}
 	}
 	return true;
+}
+
+int
+http_check(const struct config *config, char **ret_message)
+{
+	struct http_tls_pair *pair;
+
+	*ret_message = NULL;
+	for (size_t i = 0; i < config->passed_sockets; i++) {
+		int fd = PASSED_FIRST + (int)i;
+		const char *fault = http_passed_fault(fd);
+
+		if (fault == NULL)
+			continue;
+		if (asprintf(ret_message, "descriptor %d of LISTEN_FDS cannot be listened on: %s", fd, fault) < 0)
+			*ret_message = NULL;
+		return -EINVAL;
+	}
+	int error = http_tls_pair_load(config, &pair, ret_message);
+	http_tls_pair_unref(pair);
+	return error;
+}
+
+int
+http_certificate_load(
+	const struct http *http, const struct config *config, struct http_tls_pair **ret, char **ret_message)
+{
+	int error = http_tls_pair_load(config, ret, ret_message);
+
+	if (error != 0 || (*ret != NULL) == (http->tls != NULL))
+		return error;
+	http_tls_pair_unref(*ret);
+	*ret = NULL;
+	*ret_message = strdup(http->tls != NULL ? "--tls-cert is gone: to serve plain http again takes a restart"
+						: "--tls-cert is new: to serve https takes a restart");
+	return -EINVAL;
+}
+
+void
+http_certificate_use(struct http *http, struct http_tls_pair *pair)
+{
+	if (pair == NULL)
+		return;
+	http_tls_pair_warn(pair);
+	http_tls_set_pair(http->tls, pair);
+}
+
+int64_t
+http_certificate_expires(const struct http *http)
+{
+	return http->tls == NULL ? 0 : http_tls_expires(http->tls);
+}
+
+bool
+http_is_tls(const struct http_request *request)
+{
+	return http_tls_used(request->connection);
 }
 
 static void
@@ -390,6 +514,7 @@ http_stop(struct http *http)
 		http_door_close(&http->doors[i]);
 	free(http->fronts);
 	free(http->doors);
+	http_tls_free(http->tls);
 	cond_release(&http->wake);
 	cond_release(&http->quiet);
 	lock_release(&http->lock);

@@ -85,11 +85,26 @@ struct http_setup {
 int http_start(const struct config *config, const struct http_setup *setup, struct http **ret, char **ret_message)
 	__attribute__((warn_unused_result));
 
-/* The addresses that are listened on, as "http://ADDR:PORT" or "unix:PATH"; the index beyond the last gives NULL. */
+/* The addresses that are listened on, as "http://ADDR:PORT", "https://ADDR:PORT" or "unix:PATH"; the index beyond the last gives NULL. */
 const char *http_address(const struct http *http, size_t index);
 
-/* True when every address is loopback or a unix socket; false with the first that is not in *ret_address. */
-bool http_listens_locally(const struct config *config, const char **ret_address);
+/* True when every address is loopback or a unix socket; false with the first that is not, in words. */
+bool http_listens_locally(const struct config *config, char *ret_what, size_t size);
+
+/* Looks at what was passed by systemd, the certificate and its key. Returns 0 or -errno with a message (malloc'd, or NULL). */
+int http_check(const struct config *config, char **ret_message) __attribute__((warn_unused_result));
+
+/*
+ * The certificate and its key for a reload, in two steps: read, which may fail as above, and put to use for new connections (the
+ * reference is taken over). *ret is NULL without TLS; whether there is TLS at all stays as it was at the start.
+ */
+struct http_tls_pair;
+int http_certificate_load(const struct http *http, const struct config *config, struct http_tls_pair **ret,
+	char **ret_message) __attribute__((warn_unused_result));
+void http_certificate_use(struct http *http, struct http_tls_pair *pair);
+
+/* When the certificate ends, in seconds since 1970; 0 without TLS. Any thread. */
+int64_t http_certificate_expires(const struct http *http);
 
 /*
  * Ends: waits (briefly) for the answers under way, closes the connections, joins the threads. Nothing may be parked or
@@ -98,6 +113,9 @@ bool http_listens_locally(const struct config *config, const char **ret_address)
 void http_stop(struct http *http);
 
 /* ---- in a handler */
+
+/* True when it came over TLS. */
+bool http_is_tls(const struct http_request *request);
 
 /* The value of a header field, or NULL. */
 const char *http_header(struct http_request *request, const char *name);

@@ -2,8 +2,8 @@
  * See http_connection.h.
  *
  * libmicrohttpd offers no place to look at bytes before it parses them. But it reads with recv and gnutls_record_recv,
- * and a program's own functions of these names go before those of its libraries. So this file has both. They do what
- * the real ones do, and for a socket of a front thread look at what came. Whatever else in the process reads (libcurl,
+ * and a program's own functions of these names go before those of its libraries. So this file has the one, and
+ * http_tls.c the other. They do what the real ones do, and for a socket of a front thread look at what came. Whatever else in the process reads (libcurl,
  * c-ares) goes straight through: a thread that is no front thread has no table of connections.
  *
  * A request that is refused here is answered here, at a moment at which libmicrohttpd reads, so it has nothing to send;
@@ -230,8 +230,7 @@ http_connection_free(struct http_connection *connection)
 	lock_take(&owner->lock);
 	HASH_DEL(owner->by_socket, connection);
 	lock_drop(&owner->lock);
-	if (!owner->tls) /* there libmicrohttpd has the session to close */
-		part(connection->fd);
+	part(connection->fd); /* with TLS, libmicrohttpd has ended the session by now */
 	atomic_fetch_sub(&owner->bounds->connections, 1);
 	uncount_peer(owner->bounds, &connection->peer);
 	free(connection);

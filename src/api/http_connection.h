@@ -23,6 +23,7 @@
 #include "base/lock.h"
 
 struct MHD_Connection;
+struct http_tls_pair;
 
 /* Whom a connection is from: an IPv4 address, or the /64 of an IPv6 one. */
 struct peer {
@@ -58,7 +59,8 @@ struct http_connection {
 	struct http_connections *owner;
 	int fd;
 	struct peer peer;
-	bool over_limit; /* only calls that are always open are answered */
+	struct http_tls_pair *pair; /* its certificate, a reference; NULL without TLS */
+	bool over_limit;            /* only calls that are always open are answered */
 	struct http_scan scan;
 	int reading;                 /* what libmicrohttpd still has to read (http_connection.c) */
 	uint64_t answered;           /* requests */

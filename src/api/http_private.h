@@ -10,6 +10,8 @@
 #include "base/lock.h"
 
 struct MHD_Daemon;
+struct http_tls;
+struct http_tls_pair;
 
 /* libmicrohttpd keeps heads in place up to this version, and checks little; later ones are strict by themselves. */
 #define MHD_LAX (MHD_VERSION < 0x00097600)
@@ -25,6 +27,7 @@ struct http {
 	size_t door_count;
 	struct http_front *fronts;
 	size_t front_room, front_count; /* made; running */
+	struct http_tls *tls;           /* NULL: plain http on all doors */
 
 	struct lock lock; /* guards the rest; a leaf */
 	struct list woken;

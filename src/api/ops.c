@@ -108,6 +108,9 @@ write_gauges(struct api *api, struct buffer *text)
 		text, "store_disk_bytes", "", "Disk space of large bodies.", (double)gauges.store.disk_bytes);
 	metrics_write_gauge(
 		text, "uptime_seconds", "", "Time since the start.", (double)(mono_ms() - api->started_mono_ms) / 1000);
+	if (http_certificate_expires(api->http) != 0)
+		metrics_write_gauge(text, "tls_certificate_expires_timestamp_seconds", "",
+			"When the server's certificate ends, since 1970.", (double)http_certificate_expires(api->http));
 	metrics_write_gauge(text, "build_info", "version=\"" FETCHPOOL_VERSION "\"", "The version; always 1.", 1);
 }
 

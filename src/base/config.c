@@ -2,9 +2,16 @@
 #include "base/config.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-static void
-list_release(struct config_list *list)
+bool
+config_listens_by_default(const struct config *config)
+{
+	return config->listen.count == 1 && strcmp(config->listen.sources[0], "default") == 0;
+}
+
+void
+config_list_clear(struct config_list *list)
 {
 	for (size_t i = 0; i < list->count; i++) {
 		free(list->items[i]);
@@ -12,11 +19,12 @@ list_release(struct config_list *list)
 	}
 	free(list->items);
 	free(list->sources);
+	*list = (struct config_list){0};
 }
 
 #define RELEASE_FLAG(member)
 #define RELEASE_STRING(member) free(config->member);
-#define RELEASE_LIST(member) list_release(&config->member);
+#define RELEASE_LIST(member) config_list_clear(&config->member);
 #define RELEASE_DURATION(member)
 #define RELEASE_SIZE(member)
 #define RELEASE_COUNT(member)

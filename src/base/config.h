@@ -25,6 +25,11 @@ struct config_origin {
 
 struct config {
 	struct config_list listen;
+	size_t passed_sockets; /* listening sockets handed over by systemd: the descriptors from 3 on; main's, no option */
+	char *unix_mode;       /* octal; NULL: 0600, or 0660 with unix_group */
+	char *unix_group;      /* NULL: the server's own */
+	char *tls_cert;        /* NULL: no TLS */
+	char *tls_key;
 	int store;       /* enum config_store */
 	char *state_dir; /* resolved: never NULL after loading */
 	int64_t workers; /* resolved: the cores when not given */
@@ -67,6 +72,12 @@ struct config {
 };
 
 enum config_store { STORE_SQLITE, STORE_MEMORY }; /* in the order of the option's words */
+
+/* True when no source but the table of options says where to listen. */
+bool config_listens_by_default(const struct config *config);
+
+/* Takes all values out of a list. */
+void config_list_clear(struct config_list *list);
 
 void config_release(struct config *config);
 

@@ -18,6 +18,14 @@
 /* clang-format off */
 X(LIST, "listen", listen, 0, 0, "127.0.0.1:8080", "ADDR:PORT|unix:PATH", 0, check_listen,
 	"where to listen; port 0 takes a free one")
+X(STRING, "unix-mode", unix_mode, 0, 0, "0600, or 0660 with unix-group", "MODE", COMPUTED, check_unix_mode,
+	"rights of the unix sockets, octal")
+X(STRING, "unix-group", unix_group, 0, 0, NULL, "GROUP", 0, check_unix_group,
+	"group that the unix sockets belong to")
+X(STRING, "tls-cert", tls_cert, 0, 0, NULL, "FILE", RELOAD, NULL,
+	"certificate, then those above it, in PEM form: serve https")
+X(STRING, "tls-key", tls_key, 0, 0, NULL, "FILE", RELOAD, NULL,
+	"private key of --tls-cert, in PEM form")
 X(ENUM, "store", store, 0, 0, "sqlite", "sqlite|memory", 0, NULL,
 	"where jobs and results are kept")
 X(STRING, "state-dir", state_dir, 0, 0, "$STATE_DIRECTORY, $XDG_STATE_HOME/fetchpool or ~/.local/state/fetchpool", "DIR", COMPUTED, NULL,

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <grp.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -55,6 +56,29 @@ check_listen(struct load *load, const struct setting *setting)
 			setting->label, setting->value);
 	if (!host_text_parse_port(port_text, 0, &port))
 		return FAIL(load, "%s: the port of \"%s\" is not within 0 and 65535", setting->label, setting->value);
+	return 0;
+}
+
+static int
+check_unix_mode(struct load *load, const struct setting *setting)
+{
+	size_t length = strlen(setting->value);
+
+	if (length == 0)
+		return 0; /* takes the value away */
+	if (length < 3 || length > 4 || strspn(setting->value, "01234567") != length ||
+		(length == 4 && *setting->value != '0'))
+		return FAIL(load, "%s: \"%s\" is not a mode in octal (try 0600, 0660, 0666)", setting->label,
+			setting->value);
+	return 0;
+}
+
+static int
+check_unix_group(struct load *load, const struct setting *setting)
+{
+	if (*setting->value != '\0' && getgrnam(setting->value) == NULL)
+		return FAIL(load, "%s: there is no group \"%s\" on this machine (getent group lists them)",
+			setting->label, setting->value);
 	return 0;
 }
 

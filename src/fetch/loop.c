@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,7 @@ struct loop {
 	struct list transfers; /* that run */
 	struct list ended;     /* that have ended in this turn */
 	bool may_take;
+	atomic_uint turns;
 
 	struct lock lock;    /* the inbox; a leaf */
 	struct list cancels; /* of struct job, each with a reference */
@@ -435,6 +437,7 @@ on_settle(struct ev_loop *ev, ev_prepare *prepare, int events)
 		worked |= take_jobs(loop);
 	} while (worked);
 	arm_clock(loop);
+	atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
 }
 
 /* ---- the inbox */
@@ -502,6 +505,12 @@ loop_wake(struct loop *loop)
 	lock_drop(&loop->lock);
 	if (!was_woken)
 		ev_async_send(loop->ev, &loop->wake);
+}
+
+unsigned
+loop_turns(const struct loop *loop)
+{
+	return atomic_load_explicit(&loop->turns, memory_order_relaxed);
 }
 
 void

@@ -25,6 +25,8 @@ void loop_free(struct loop *loop);
 
 void loop_wake(struct loop *loop);
 void loop_cancel(struct loop *loop, struct job *job);
+/* How often it has come to rest. After a loop_wake that changes soon, unless the loop is stuck. */
+unsigned loop_turns(const struct loop *loop);
 void loop_set_policy(struct loop *loop, struct egress_policy *policy);
 
 /* ---- for transfers, on the loop's thread */

@@ -84,6 +84,12 @@ pool_wake_all(struct pool *pool)
 		loop_wake(pool->loops[i]);
 }
 
+unsigned
+pool_turns(const struct pool *pool, unsigned loop)
+{
+	return loop_turns(pool->loops[loop]);
+}
+
 void
 pool_cancel(struct pool *pool, struct job *job)
 {

@@ -47,6 +47,9 @@ int pool_start(struct pool *pool) __attribute__((warn_unused_result));
 void pool_wake(struct pool *pool, unsigned loop);
 void pool_wake_all(struct pool *pool);
 
+/* How often this loop has come to rest. After a pool_wake that changes soon, unless the loop is stuck. Any thread. */
+unsigned pool_turns(const struct pool *pool, unsigned loop);
+
 /* Stops the attempt of a job that was taken; its outcome will be marked aborted. Any thread. */
 void pool_cancel(struct pool *pool, struct job *job);
 

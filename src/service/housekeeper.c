@@ -5,6 +5,7 @@
 #include "service/private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 
@@ -105,6 +106,7 @@ sleep_until(struct service *service, int64_t due)
 	service->sleeps_until = due < longest ? due : longest;
 	if (!service->stop_housekeeping)
 		cond_wait_until(&service->changed, &service->table.lock, service->sleeps_until);
+	service->rounds++;
 	service->sleeps_until = INT64_MIN; /* awake: looks at everything before it sleeps again */
 	bool stop = service->stop_housekeeping;
 	lock_drop(&service->table.lock);
@@ -119,4 +121,36 @@ housekeeper_run(void *context)
 	while (sleep_until(service, housekeeper_round(service)))
 		;
 	return NULL;
+}
+
+/* ---- is anyone stuck? */
+
+static unsigned
+ask_housekeeper(struct service *service)
+{
+	lock_take(&service->table.lock);
+	unsigned rounds = service->rounds;
+	cond_signal(&service->changed);
+	lock_drop(&service->table.lock);
+	return rounds;
+}
+
+bool
+service_beats(struct service *service)
+{
+	unsigned loops = (unsigned)service->config->workers;
+	bool first = service->beats == NULL, all = true;
+
+	if (first)
+		service->beats = calloc(loops + 1, sizeof *service->beats);
+	if (service->beats == NULL)
+		return true; /* no memory to tell */
+	for (unsigned i = 0; i <= loops; i++) {
+		unsigned now = i < loops ? pool_turns(service->pool, i) : ask_housekeeper(service);
+
+		all &= now != service->beats[i];
+		service->beats[i] = now;
+	}
+	pool_wake_all(service->pool);
+	return first || all;
 }

@@ -21,6 +21,8 @@ struct service {
 	struct pool *pool;
 	char **secret_headers; /* lower case: the usual ones, then --secret-header */
 	size_t secret_header_count;
+	unsigned *
+		beats; /* service_beats's own: the turns of each loop, then the housekeeper's rounds, when it asked last */
 
 	/* The core lock guards the rest. */
 	pthread_t housekeeper;
@@ -37,6 +39,7 @@ struct service {
 	size_t launching;      /* jobs in flight whose start is not durable yet: nothing of them is on the wire */
 	uint64_t finish_order; /* of the newest end */
 	int64_t unstored; /* weight of the ends that are not committed yet; from UNSTORED_MAX on no attempt begins */
+	unsigned rounds;  /* of the housekeeper */
 	struct list *launched; /* for each loop: jobs whose start is durable, to be handed to it */
 };
 

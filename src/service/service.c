@@ -416,6 +416,7 @@ service_free(struct service *service)
 	cond_release(&service->changed);
 	cond_release(&service->idle);
 	free(service->launched);
+	free(service->beats);
 	if (service->dir.path != NULL)
 		state_dir_close(&service->dir);
 	free(service->secret_headers);

@@ -150,6 +150,13 @@ bool service_store_accepts(struct service *service, char *ret_why, size_t size);
 /* True until the jobs of an earlier run are taken up; then nothing is answered about jobs. */
 bool service_recovering(struct service *service);
 
+/*
+ * True when the housekeeper and every loop have made a turn since the last call; then asks all of them for the next one. The first
+ * call asks alone. For one thread, which calls it every few seconds between service_start and service_stop; it takes the core
+ * lock, so a lock that is held for ever holds it up, too.
+ */
+bool service_beats(struct service *service);
+
 /* As pool_curl_version, pool_resolver_version. */
 const char *service_curl_version(const struct service *service);
 const char *service_resolver_version(void);
