@@ -7,6 +7,8 @@ tree_checks = \
 	scripts/check-shell \
 	scripts/check-man \
 	scripts/check-options \
+	scripts/check-hardening \
+	scripts/check-unit \
 	scripts/check-examples
 
 TESTS += $(tree_checks)

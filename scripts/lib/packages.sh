@@ -41,6 +41,8 @@ python3|cmd python3|python3|python3|python3|python|python3
 jq|cmd jq|jq|jq|jq|jq|jq
 shellcheck|cmd shellcheck|shellcheck|ShellCheck|shellcheck|shellcheck|shellcheck
 mandoc|cmd mandoc|mandoc|mandoc|mandoc|-|mandoc
+readelf|cmd readelf|binutils|binutils|binutils|binutils|-
+systemd-analyze|cmd systemd-analyze|systemd|systemd|-|-|-
 clang-format 14|cmd clang-format-14|clang-format-14|-|-|-|-
 END
 }
