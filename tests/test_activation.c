@@ -115,11 +115,13 @@ START_TEST(clients_wait_over_a_restart)
 	server_pass(fd);
 	struct server *server = start_server_on(state, "--front-threads", "2", "--listen", text("unix:%s", new_path()));
 	expect_that(end_server(server, SIGTERM) == 0, "not exit status 0");
-	struct client_wire *wire = open_wire();
-	wire_get(wire, "/livez");
+	struct client_wire wire;
+	expect_that(client_connect(&wire, &(struct client_address){.port = port}) == 0, "nobody listens");
+	wire_get(&wire, "/livez");
 	server_pass(fd);
 	start_server_on(state, "--front-threads", "2", "--listen", text("unix:%s", new_path()));
-	expect_status(wire_receive(wire), 200);
+	expect_status(wire_receive(&wire), 200);
+	client_close(&wire);
 	close(fd);
 }
 END_TEST

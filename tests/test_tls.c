@@ -178,6 +178,34 @@ START_TEST(malformed_requests_are_refused_once)
 }
 END_TEST
 
+START_TEST(sound_requests_before_it_are_answered)
+{
+	start_tls();
+	struct client_wire *wire = open_wire();
+
+	wire_send(wire,
+		"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n"
+		"GET /livez HTTP/1.1\r\nHost : localhost\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	expect_status(wire_receive(wire), 200);
+	expect_status(wire_receive(wire), 200);
+	expect_status(wire_receive(wire), 400);
+	expect_that(client_sees_end(wire), "the connection stays");
+}
+END_TEST
+
+START_TEST(a_slow_head_has_its_time)
+{
+	struct cert_pair pair = cert_make(&(struct cert_wish){.name = "server"});
+
+	start_server(cert_word(&pair), key_word(&pair), "--head-timeout", "1s");
+	use_tunnel((struct tunnel_rules){0});
+	struct client_wire *wire = open_wire();
+	wire_send(wire, "GET /livez HTTP/1.1\r\nHost: local");
+	expect_status(wire_receive(wire), 408);
+	expect_that(client_sees_end(wire), "the connection stays");
+}
+END_TEST
+
 /* ---- what is spoken */
 
 static const struct {
@@ -569,6 +597,8 @@ main(void)
 	tcase_add_test(calls, requests_may_follow_close);
 	tcase_add_test(calls, a_last_answer_ends_whole);
 	tcase_add_loop_test(calls, malformed_requests_are_refused_once, 0, COUNT_OF(malformed));
+	tcase_add_test(calls, sound_requests_before_it_are_answered);
+	tcase_add_test(calls, a_slow_head_has_its_time);
 	tcase_add_test(calls, a_drain_answers_all_who_wait);
 
 	tcase_add_loop_test(spoken_here, new_versions_alone_are_spoken, 0, COUNT_OF(spoken));
