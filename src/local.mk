@@ -54,6 +54,8 @@ src_libfetchpool_a_SOURCES = \
 	src/api/wait.h \
 	src/base/arena.c \
 	src/base/arena.h \
+	src/base/bucket.c \
+	src/base/bucket.h \
 	src/base/buffer.c \
 	src/base/buffer.h \
 	src/base/clock.c \
@@ -84,6 +86,7 @@ src_libfetchpool_a_SOURCES = \
 	src/base/options_origins.c \
 	src/base/options_private.h \
 	src/base/options_table.c \
+	src/base/options_tokens.c \
 	src/base/options_values.c \
 	src/base/sha256.c \
 	src/base/sha256.h \
@@ -93,11 +96,15 @@ src_libfetchpool_a_SOURCES = \
 	src/base/systemd.h \
 	src/base/text.c \
 	src/base/text.h \
+	src/base/token.c \
+	src/base/token.h \
 	src/core/await.c \
 	src/core/await.h \
 	src/core/errors.tbl.h \
 	src/core/job.c \
 	src/core/job.h \
+	src/core/owners.c \
+	src/core/owners.h \
 	src/core/phases.tbl.h \
 	src/core/scheduler.c \
 	src/core/scheduler.h \

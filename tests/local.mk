@@ -62,6 +62,7 @@ DAEMON_TESTS = \
 	tests/test_operate \
 	tests/test_tls \
 	tests/test_activation \
+	tests/test_tokens \
 	tests/test_flight \
 	tests/test_durable \
 	tests/test_durable_queue \
@@ -114,6 +115,9 @@ tests_test_egress_LDADD = $(RIG_LIBS)
 tests_test_operate_SOURCES = tests/test_operate.c
 tests_test_operate_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_operate_LDADD = $(RIG_LIBS)
+tests_test_tokens_SOURCES = tests/test_tokens.c tests/durable.c tests/durable.h
+tests_test_tokens_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_tokens_LDADD = $(RIG_LIBS)
 tests_test_flight_SOURCES = tests/test_flight.c
 tests_test_flight_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_flight_LDADD = $(RIG_LIBS)

@@ -9,6 +9,7 @@ unit_programs = \
 	tests/unit_connection \
 	tests/unit_scan \
 	tests/unit_core \
+	tests/unit_owners \
 	tests/unit_ledger \
 	tests/unit_state_dir \
 	tests/unit_sqlite \
@@ -20,6 +21,7 @@ unit_programs = \
 	tests/unit_sqlite_writer \
 	tests/unit_codec \
 	tests/unit_front \
+	tests/unit_tokens \
 	tests/unit_fetch
 
 check_PROGRAMS += $(unit_programs)
@@ -69,6 +71,11 @@ tests_unit_core_SOURCES = tests/unit_core.c
 tests_unit_core_CPPFLAGS = $(unit_cppflags)
 tests_unit_core_CFLAGS = $(unit_cflags)
 tests_unit_core_LDADD = $(unit_ldadd)
+
+tests_unit_owners_SOURCES = tests/unit_owners.c
+tests_unit_owners_CPPFLAGS = $(unit_cppflags)
+tests_unit_owners_CFLAGS = $(unit_cflags)
+tests_unit_owners_LDADD = $(unit_ldadd)
 
 tests_unit_ledger_SOURCES = tests/unit_ledger.c $(store_sources)
 tests_unit_ledger_CPPFLAGS = $(unit_cppflags)
@@ -134,6 +141,11 @@ tests_unit_front_SOURCES = tests/unit_front.c
 tests_unit_front_CPPFLAGS = $(unit_cppflags)
 tests_unit_front_CFLAGS = $(unit_cflags)
 tests_unit_front_LDADD = $(unit_ldadd)
+
+tests_unit_tokens_SOURCES = tests/unit_tokens.c
+tests_unit_tokens_CPPFLAGS = $(unit_cppflags)
+tests_unit_tokens_CFLAGS = $(unit_cflags)
+tests_unit_tokens_LDADD = $(unit_ldadd)
 
 tests_unit_fetch_SOURCES = tests/unit_fetch.c
 tests_unit_fetch_CPPFLAGS = $(unit_cppflags)

@@ -213,6 +213,33 @@ START_TEST(gives_keys_back)
 }
 END_TEST
 
+/* One that is only to find another is never kept itself; a key is one of its owner's. */
+START_TEST(finds_keys_without_adding)
+{
+	struct job *job = new_keyed("k", 0), *again = new_keyed("k", 1), *others = new_keyed("k", 0);
+	struct written looks[] = {{.entry = {.verb = LEDGER_ADD, .job = again, .only_existing = true}},
+		{.entry = {.verb = LEDGER_ADD, .job = again, .only_existing = true}},
+		{.entry = {.verb = LEDGER_ADD, .job = others, .only_existing = true}}};
+	struct store store;
+
+	others->spec->owner = arena_string(&others->spec->arena, "other");
+	store_open(&store, KIND, NULL);
+	ck_assert_int_eq(store_put(&store, &looks[0]), -EDQUOT);
+	ck_assert(!has(&store, again));
+	ck_assert_int_eq(add_job(&store, job), 0);
+	ck_assert_int_eq(store_put(&store, &looks[1]), -EEXIST);
+	ck_assert_int_eq(id_compare(&looks[1].entry.existing, &job->id), 0);
+	ck_assert(!looks[1].entry.same);
+	ck_assert_int_eq(store_put(&store, &looks[2]), -EDQUOT);
+	ck_assert(!has(&store, others));
+	ck_assert_uint_eq(usage_of(&store).jobs, 1);
+	job_unref(job);
+	job_unref(again);
+	job_unref(others);
+	store_close(&store);
+}
+END_TEST
+
 /* ---- lists */
 
 /* Job i of the list is of host i % 3, port 80 + i % 2, tag i % 5, and done when i % 4 is 0. */
@@ -687,6 +714,7 @@ store_tests(void)
 	tcase_add_loop_test(tests, takes_batches, 0, STORE_KINDS);
 	tcase_add_loop_test(tests, keeps_keys_unique, 0, 3 * STORE_KINDS);
 	tcase_add_loop_test(tests, gives_keys_back, 0, STORE_KINDS);
+	tcase_add_loop_test(tests, finds_keys_without_adding, 0, STORE_KINDS);
 	tcase_add_loop_test(tests, lists_what_fits, 0, STORE_KINDS);
 	tcase_add_loop_test(tests, lists_newest_first, 0, STORE_KINDS);
 	tcase_add_loop_test(tests, pages_stay_stable, 0, STORE_KINDS);

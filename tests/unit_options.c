@@ -335,6 +335,21 @@ static const struct {
 	{"origin {\n}", ":1: missing title for section 'origin'"},
 	{"store = disk", ":1: store: \"disk\" is not one of sqlite|memory"},
 	{"\nauth-token-file = /nonexistent", ":2: auth-token-file: /nonexistent: No such file or directory"},
+	{"token a {\n}", ":2: token \"a\": it lacks its token: give its sha256"},
+	{"\ntoken a {\nscope = read\nscope = write\n}",
+		":4: token \"a\": scope: \"write\" is none of submit, read, admin"},
+	{"token a {\ntoken = x\nsha256 = y\n}", ":3: token \"a\": sha256: there is a token already"},
+	{"token a {\ntoken = \"x y\"\n}",
+		":2: token \"a\": token: it may consist of letters, digits and -._~+/ with = at its end (RFC 6750); give any "
+		"other as its sha256"},
+	{"token a {\ntoken = x\nmax-queued = 1k }",
+		":3: token \"a\": max-queued: \"1k\" is not a whole number within 1 "
+		"and 1000000000"},
+	{"token a {\nname = x\n}", ":2: no such option 'name'"},
+	{"token \"a/b\" {\ntoken = x\n}",
+		":2: token \"a/b\": name: only letters, digits, \".\", \"_\" and \"-\" may stand in it"},
+	{"token a { token = x }\ntoken a {\ntoken = y }", ":2: found duplicate title 'a'"},
+	{"token {\n}", ":1: missing title for section 'token'"},
 	{"include(\"/etc/passwd\")", ":1: no such option 'include'"},
 };
 
@@ -387,6 +402,35 @@ START_TEST(origins)
 	ck_assert_int_eq(origin_of(&config, "a.example", 0)->max_in_flight, 4);
 	ck_assert_int_eq(origin_of(&config, "::0.1.0.2", 0)->max_in_flight, 8);
 	ck_assert_uint_eq(config.origin_limit.count, 2);
+	config_release(&config);
+}
+END_TEST
+
+START_TEST(tokens)
+{
+	static const uint8_t hash_of_x[SHA256_BYTES] = {0x2d, 0x71, 0x16, 0x42, 0xb7, 0x26, 0xb0, 0x44, 0x01, 0x62,
+		0x7c, 0xa9, 0xfb, 0xac, 0x32, 0xf5, 0xc8, 0x53, 0x0f, 0xb1, 0x90, 0x3c, 0xc4, 0xdb, 0x02, 0x25, 0x87,
+		0x17, 0x92, 0x1a, 0x48, 0x81};
+	struct config config = load_file("token \"a.b\" {\n\ttoken = x # a comment\n\tscope = {read, submit}\n}\n"
+					 "max-wait = 7s\n"
+					 "token c {\n\tsha256 = "
+					 "2D711642B726B04401627CA9FBAC32F5C8530FB1903CC4DB02258717921A4881\n"
+					 "\tjobs-per-minute = 6\n\tmax-queued = 7\n\tmax-in-flight = 8\n"
+					 "\tscope = \"admin,read\"\n}\n");
+
+	ck_assert_uint_eq(config.token_count, 2);
+	ck_assert_str_eq(config.tokens[0].token.name, "a.b");
+	ck_assert_uint_eq(config.tokens[0].token.scopes, TOKEN_READ | TOKEN_SUBMIT);
+	ck_assert_mem_eq(config.tokens[0].token.sha256, hash_of_x, sizeof hash_of_x);
+	ck_assert_int_eq(strcmp(config.tokens[0].source + strlen(file_path), ":2"), 0);
+	ck_assert_int_eq(config.tokens[0].token.max_queued, 0);
+	ck_assert_str_eq(config.tokens[1].token.name, "c");
+	ck_assert_uint_eq(config.tokens[1].token.scopes, TOKEN_EVERYTHING);
+	ck_assert_mem_eq(config.tokens[1].token.sha256, hash_of_x, sizeof hash_of_x);
+	ck_assert_int_eq(config.tokens[1].token.jobs_per_minute, 6);
+	ck_assert_int_eq(config.tokens[1].token.max_queued, 7);
+	ck_assert_int_eq(config.tokens[1].token.max_in_flight, 8);
+	ck_assert_int_eq(config.max_wait_ms, 7000);
 	config_release(&config);
 }
 END_TEST
@@ -567,6 +611,7 @@ main(void)
 	tcase_add_loop_test(files, file_refusals, 0, COUNT(bad_files));
 	tcase_add_test(files, file_empty);
 	tcase_add_test(files, origins);
+	tcase_add_test(files, tokens);
 	tcase_add_test(files, precedence);
 	tcase_add_test(files, token_file);
 	suite_add_tcase(suite, files);

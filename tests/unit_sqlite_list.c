@@ -16,6 +16,7 @@
 enum { JOBS = 500 };
 
 static const char *const hosts[] = {"a.example", "b.example", "sub.a.example", "2001:db8::1"};
+static const char *const owners[] = {"one", "two", "none"}; /* the last one has no jobs; some jobs have no owner */
 static const char *const tags[] = {"often", "seldom", "Often", "a'b", "\xc3\xa9"};
 
 struct world {
@@ -31,6 +32,8 @@ any_job(uint64_t *random)
 	struct job *job = new_job(hosts[random_below(random, COUNT(hosts))], 80 + random_below(random, 3), "");
 	struct job_spec *spec = job->spec;
 
+	int owner = random_below(random, 3);
+	spec->owner = owner == 2 ? NULL : arena_string(&spec->arena, owners[owner]);
 	spec->tags = arena_alloc(&spec->arena, COUNT(tags) * sizeof(char *));
 	spec->tag_count = 0;
 	for (int i = 0; i < COUNT(tags); i++)
@@ -107,7 +110,8 @@ fits(const struct world *world, int at, const struct ledger_filter *filter)
 	return (states == 0 || (states & 1u << world->states[at]) != 0) &&
 		(filter->tag == NULL || job_spec_has_tag(spec, filter->tag)) &&
 		(filter->host == NULL || strcmp(filter->host, spec->origin.host) == 0) &&
-		(filter->port == 0 || filter->port == spec->origin.port);
+		(filter->port == 0 || filter->port == spec->origin.port) &&
+		(filter->owner == NULL || (spec->owner != NULL && strcmp(filter->owner, spec->owner) == 0));
 }
 
 static size_t
@@ -131,9 +135,10 @@ compare(struct world *world, const struct ledger_filter *filter, const struct id
 	size_t wanted_count = look_at_all(world, filter, before, wanted, limit);
 
 	if (count != wanted_count || memcmp(found, wanted, count * sizeof *found) != 0)
-		ck_abort_msg("states %x, tag %s, host %s, port %d, limit %zu: %zu jobs, not these %zu", filter->states,
-			filter->tag == NULL ? "any" : filter->tag, filter->host == NULL ? "any" : filter->host,
-			filter->port, limit, count, wanted_count);
+		ck_abort_msg("states %x, tag %s, host %s, port %d, owner %s, limit %zu: %zu jobs, not these %zu",
+			filter->states, filter->tag == NULL ? "any" : filter->tag,
+			filter->host == NULL ? "any" : filter->host, filter->port,
+			filter->owner == NULL ? "any" : filter->owner, limit, count, wanted_count);
 }
 
 /* Cursors: none, of a job, of one that was removed, of none, and before all. */
@@ -175,6 +180,9 @@ START_TEST(lists_as_a_plain_look_does)
 						: host < COUNT(hosts) ? hosts[host]
 								      : "never.example",
 					.port = ports[random_below(&random, COUNT(ports))]};
+				int owner = random_below(&random, 2 * COUNT(owners));
+				if (owner < COUNT(owners))
+					filter.owner = owners[owner];
 
 				compare_pages(&world, &filter, &random);
 			}
@@ -189,7 +197,9 @@ START_TEST(pages_make_a_whole)
 {
 	static struct world world;
 	struct ledger_filter filters[] = {{0}, {.tag = "often"}, {.host = "a.example"}, {.states = BIT(queued)},
-		{.states = BIT(succeeded) | BIT(failed) | BIT(running)}, {.states = BIT(cancelled), .port = 81}};
+		{.states = BIT(succeeded) | BIT(failed) | BIT(running)}, {.states = BIT(cancelled), .port = 81},
+		{.owner = "one"}, {.owner = "two", .states = BIT(succeeded) | BIT(queued)},
+		{.owner = "one", .states = BIT(running)}};
 	struct id ids[JOBS], page[7], cursor;
 
 	make_world(&world, 77);

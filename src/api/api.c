@@ -21,9 +21,16 @@
 #include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "base/text.h"
 
 /* ---- for the handlers */
+
+const char *
+front_sees(const struct http_request *request)
+{
+	return (request->client.scopes & TOKEN_ADMIN) != 0 ? NULL : request->client.name;
+}
 
 void
 front_send_json(struct http_request *request, struct http_reply *reply, struct buffer *json)
@@ -120,10 +127,48 @@ check_token(struct http_request *request, struct problem *problem)
 {
 	if (route_path_open(request->path))
 		return 0;
-	if (tokens_admit(api_of(request)->tokens, http_header(request, "Authorization")))
+	int error = tokens_admit(api_of(request)->tokens, http_header(request, "Authorization"), &request->client);
+	if (error == 0)
 		return 0;
-	return problem_set(problem, 401, "unauthorized", NULL,
-		"this server wants a token: -H 'Authorization: Bearer TOKEN', with one of its --auth-token-file");
+	if (error == -ENOMEM)
+		return problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+	metric_add(METRIC_TOKEN_401, 1);
+	if (error == -EACCES)
+		problem_set(problem, 401, "unauthorized", NULL, "this token is none that the server knows");
+	else
+		problem_set(problem, 401, "unauthorized", NULL,
+			"this server wants a token: -H 'Authorization: Bearer TOKEN', with one of its --auth-token-file");
+	problem->challenge =
+		error == -EACCES ? "Bearer realm=\"fetchpool\", error=\"invalid_token\"" : "Bearer realm=\"fetchpool\"";
+	return -1;
+}
+
+static const struct {
+	enum token_scope scope;
+	const char *code, *challenge;
+} scope_refusals[] = {
+#define INSUFFICIENT(scope) "Bearer realm=\"fetchpool\", error=\"insufficient_scope\", scope=\"" scope "\""
+	{TOKEN_SUBMIT, "needs_scope_submit", INSUFFICIENT("submit")},
+	{TOKEN_READ, "needs_scope_read", INSUFFICIENT("read")},
+	{TOKEN_ADMIN, "needs_scope_admin", INSUFFICIENT("admin")},
+#undef INSUFFICIENT
+};
+
+static int
+check_scope(struct http_request *request, unsigned needed, struct problem *problem)
+{
+	size_t i = 0;
+
+	if ((needed & ~request->client.scopes) == 0)
+		return 0;
+	while ((scope_refusals[i].scope & needed) == 0)
+		i++;
+	metric_add(METRIC_TOKEN_403, 1);
+	problem_set(problem, 403, scope_refusals[i].code, NULL,
+		"the token %s lacks the scope %s, which this call needs", request->client.name,
+		token_scope_name(scope_refusals[i].scope));
+	problem->challenge = scope_refusals[i].challenge;
+	return -1;
 }
 
 static bool
@@ -166,7 +211,8 @@ admit(struct http_request *request, struct problem *problem)
 	if (check_guards(request, problem) != 0 || check_token(request, problem) != 0)
 		return -1;
 	const struct route *route = route_find(request, problem);
-	if (route == NULL || query_check(request, route->params, problem) != 0)
+	if (route == NULL || check_scope(request, route->scope, problem) != 0 ||
+		query_check(request, route->params, problem) != 0)
 		return -1;
 	if (!route->always && service_recovering(api_of(request)->service))
 		return problem_set(problem, 503, "recovering", NULL,
@@ -198,10 +244,11 @@ check_exposure(const struct config *config, char **ret_message)
 {
 	char what[160];
 
-	if (config->auth_token_file != NULL || http_listens_locally(config, what, sizeof what))
+	if (config->auth_token_file != NULL || config->token_count > 0 ||
+		http_listens_locally(config, what, sizeof what))
 		return 0;
 	if (asprintf(ret_message,
-		    "%s is reachable from other machines: give --auth-token-file, or listen on 127.0.0.1, [::1] "
+		    "%s is reachable from other machines: give --auth-token-file, or a token section in the --config file, or listen on 127.0.0.1, [::1] "
 		    "or unix:PATH",
 		    what) < 0)
 		*ret_message = NULL;
@@ -217,9 +264,29 @@ api_check(const struct config *config, char **ret_message)
 	if (error == 0)
 		error = check_exposure(config, ret_message);
 	if (error == 0)
-		error = tokens_load(config->auth_token_file, &tokens, ret_message);
+		error = tokens_load(config, &tokens, ret_message);
 	if (error == 0)
 		tokens_free(tokens);
+	return error;
+}
+
+/* Tells the service what each token's jobs may take up. Returns 0 or -ENOMEM. */
+static int
+limit_owners(struct service *service, const struct tokens *tokens)
+{
+	size_t count = 0;
+	const struct token *token;
+
+	while (tokens_at(tokens, count) != NULL)
+		count++;
+	struct owner_limits *limits = calloc(count + 1, sizeof *limits);
+	if (limits == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; (token = tokens_at(tokens, i)) != NULL; i++)
+		limits[i] = (struct owner_limits){
+			token->name, token->jobs_per_minute, token->max_queued, token->max_in_flight};
+	int error = service_limit_owners(service, limits, count);
+	free(limits);
 	return error;
 }
 
@@ -242,7 +309,9 @@ api_start(const struct config *config, struct service *service, struct api **ret
 	api->service = service;
 	api->started_mono_ms = mono_ms();
 	codec_init();
-	int error = tokens_load(config->auth_token_file, &api->tokens, ret_message);
+	int error = tokens_load(config, &api->tokens, ret_message);
+	if (error == 0)
+		error = limit_owners(service, api->tokens);
 	if (error == 0)
 		error = http_start(config, &setup, &api->http, ret_message);
 	if (error != 0) {
@@ -269,17 +338,20 @@ api_reload(struct api *api, const struct config *config, char **ret_message)
 	struct tokens *tokens;
 
 	exposed.auth_token_file = config->auth_token_file;
+	exposed.token_count = config->token_count;
 	int error = check_exposure(&exposed, ret_message);
 	if (error == 0)
 		error = http_certificate_load(api->http, config, &pair, ret_message);
 	if (error != 0)
 		return error;
-	error = tokens_load(config->auth_token_file, &tokens, ret_message);
+	error = tokens_load(config, &tokens, ret_message);
 	if (error != 0) {
 		http_tls_pair_unref(pair);
 		return error;
 	}
-	error = service_reload(api->service, config);
+	error = limit_owners(api->service, tokens);
+	if (error == 0)
+		error = service_reload(api->service, config);
 	if (error == 0) {
 		tokens_swap(api->tokens, tokens);
 		http_certificate_use(api->http, pair);

@@ -21,6 +21,11 @@ api_of(const struct http_request *request)
 	return request->context;
 }
 
+/*
+ * Whose jobs the client sees: its own (its token's name), or everyone's (NULL) as an admin, or when there are no tokens.
+ */
+const char *front_sees(const struct http_request *request);
+
 /* Sends JSON that is in the buffer (taken over): indented when ?pretty was given, with a newline at its end. */
 void front_send_json(struct http_request *request, struct http_reply *reply, struct buffer *json);
 

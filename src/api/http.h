@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "api/problem.h"
+#include "api/tokens.h"
 #include "base/buffer.h"
 #include "base/config.h"
 #include "base/list.h"
@@ -41,9 +42,10 @@ struct http_request {
 	bool over_limit; /* its connection is above --max-connections: only open calls are answered */
 
 	/* Whose it is while it is handled. */
-	void *context;       /* http_setup.context */
-	const void *route;   /* the front door's own */
-	const char *segment; /* of the path where the route has {id} */
+	void *context;             /* http_setup.context */
+	const void *route;         /* the front door's own */
+	struct token_grant client; /* the front door's own: whose request it is */
+	const char *segment;       /* of the path where the route has {id} */
 	size_t segment_length;
 	void *state; /* the handler's, over a park */
 	void (*state_free)(void *state);

@@ -115,8 +115,8 @@ send_problem(struct http_request *request, struct problem *problem, const char *
 	http_reply_header(&reply, "X-Content-Type-Options", "nosniff");
 	if (problem->retry_after_s != 0)
 		http_reply_header(&reply, "Retry-After", "%d", problem->retry_after_s);
-	if (problem->status == 401)
-		http_reply_header(&reply, "WWW-Authenticate", "Bearer realm=\"fetchpool\"");
+	if (problem->challenge != NULL)
+		http_reply_header(&reply, "WWW-Authenticate", "%s", problem->challenge);
 	if (problem->allow != NULL)
 		http_reply_header(&reply, "Allow", "%s", problem->allow);
 	if (problem->content_range[0] != '\0')

@@ -42,7 +42,9 @@ bool
 jobs_find(struct http_request *request, enum ledger_depth depth, struct job **ret)
 {
 	struct id id;
-	int error = jobs_path_id(request, &id) ? service_find(api_of(request)->service, &id, depth, ret) : -ENOENT;
+	int error = jobs_path_id(request, &id)
+		? service_find(api_of(request)->service, &id, front_sees(request), depth, ret)
+		: -ENOENT;
 
 	if (error != 0)
 		refuse_for(request, error);
@@ -144,7 +146,8 @@ answer_repeated(struct http_request *request, const struct job_view *view)
 		http_send_problem(request, &problem, "");
 		return;
 	}
-	int error = service_find(api_of(request)->service, &view->existing, depth_of(request), &job);
+	int error =
+		service_find(api_of(request)->service, &view->existing, front_sees(request), depth_of(request), &job);
 	if (error == -EIO) {
 		front_refuse_store(request);
 		return;
@@ -160,24 +163,6 @@ answer_repeated(struct http_request *request, const struct job_view *view)
 	await_submitted(request);
 }
 
-/* The job is durable, or could not be made so. */
-static void
-after_commit(struct http_request *request)
-{
-	struct job_view view;
-
-	look(request, &view);
-	if (view.unkept && view.unkept_why == -EEXIST)
-		answer_repeated(request, &view);
-	else if (view.unkept)
-		front_refuse(request, 503, "not_kept", "the job could not be stored: %s; try again later",
-			strerror(-view.unkept_why));
-	else if (view.version == 0)
-		front_refuse_draining(request);
-	else
-		await_submitted(request);
-}
-
 static const struct {
 	int status;
 	const char *code;
@@ -187,7 +172,48 @@ static const struct {
 	[REFUSED_DRAINING] = {503, "draining"},
 	[REFUSED_STORE] = {503, "store_unavailable"},
 	[REFUSED_NO_MEMORY] = {503, "no_memory"},
+	[REFUSED_QUOTA] = {429, "quota_exceeded"},
 };
+
+static void
+set_refusal(struct problem *problem, const struct refusal *refusal)
+{
+	problem_set(problem, refusals[refusal->code].status, refusals[refusal->code].code, refusal->pointer, "%s",
+		refusal->detail);
+	if (refusal->code == REFUSED_QUOTA)
+		problem->retry_after_s = (int)((refusal->retry_after_ms + 999) / 1000);
+}
+
+/* It was no repetition, so the quota holds. */
+static void
+refuse_for_quota(struct http_request *request)
+{
+	const struct wait_state *state = request->state;
+	struct problem problem = {0};
+
+	set_refusal(&problem, &state->over_quota);
+	http_send_problem(request, &problem, "");
+}
+
+/* The job is durable, or could not be made so. */
+static void
+after_commit(struct http_request *request)
+{
+	struct job_view view;
+
+	look(request, &view);
+	if (view.unkept && view.unkept_why == -EEXIST)
+		answer_repeated(request, &view);
+	else if (view.unkept && view.unkept_why == -EDQUOT)
+		refuse_for_quota(request);
+	else if (view.unkept)
+		front_refuse(request, 503, "not_kept", "the job could not be stored: %s; try again later",
+			strerror(-view.unkept_why));
+	else if (view.version == 0)
+		front_refuse_draining(request);
+	else
+		await_submitted(request);
+}
 
 static int
 set_idempotency_key(struct http_request *request, struct job_spec *spec, struct problem *problem)
@@ -200,6 +226,18 @@ set_idempotency_key(struct http_request *request, struct job_spec *spec, struct 
 	return codec_set_idempotency_key(spec, count == 0 ? NULL : key == NULL ? "" : key, problem);
 }
 
+/* Whose the job is to be. */
+static int
+set_owner(struct http_request *request, struct job_spec *spec, struct problem *problem)
+{
+	if (*request->client.name == '\0')
+		return 0;
+	spec->owner = arena_string(&spec->arena, request->client.name);
+	return spec->owner != NULL
+		? 0
+		: problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+}
+
 static struct job *
 submit(struct http_request *request, struct problem *problem)
 {
@@ -209,16 +247,18 @@ submit(struct http_request *request, struct problem *problem)
 	struct job_spec *spec = codec_read_spec(request->body.data, request->body.count, problem);
 	if (spec == NULL)
 		return NULL;
-	if (set_idempotency_key(request, spec, problem) != 0) {
+	if (set_owner(request, spec, problem) != 0 || set_idempotency_key(request, spec, problem) != 0) {
 		job_spec_free(spec);
 		return NULL;
 	}
 	buffer_release(&request->body); /* not held twice while the client waits */
-	if (service_submit(api_of(request)->service, spec, &job, &refusal) == 0)
+	int rc = service_submit(api_of(request)->service, spec, &job, &refusal);
+	if (rc == 1)
+		((struct wait_state *)request->state)->over_quota = refusal;
+	if (rc >= 0)
 		return job;
 	job_spec_free(spec);
-	problem_set(problem, refusals[refusal.code].status, refusals[refusal.code].code, refusal.pointer, "%s",
-		refusal.detail);
+	set_refusal(problem, &refusal);
 	return NULL;
 }
 
@@ -399,7 +439,9 @@ jobs_cancel(struct http_request *request)
 
 	if (!front_body_param_valid(request))
 		return;
-	int error = jobs_path_id(request, &id) ? service_cancel(api_of(request)->service, &id, &job, &ours) : -ENOENT;
+	int error = jobs_path_id(request, &id)
+		? service_cancel(api_of(request)->service, &id, front_sees(request), &job, &ours)
+		: -ENOENT;
 	if (error != 0) {
 		refuse_for(request, error);
 		return;
@@ -433,7 +475,9 @@ jobs_delete(struct http_request *request)
 	struct wait_state *state;
 	struct job *job;
 	struct id id;
-	int error = jobs_path_id(request, &id) ? service_remove(api_of(request)->service, &id, &job) : -ENOENT;
+	int error = jobs_path_id(request, &id)
+		? service_remove(api_of(request)->service, &id, front_sees(request), &job)
+		: -ENOENT;
 
 	if (error != 0) {
 		refuse_for(request, error);

@@ -48,6 +48,7 @@ read_query(struct http_request *request, struct query *query, struct problem *pr
 
 	query->filter.tag = http_param(request, "tag");
 	query->filter.batch = http_param(request, "batch");
+	query->filter.owner = front_sees(request);
 	int rc = read_page(request, query, problem);
 	if (rc == 0 && query->filter.tag != NULL && *query->filter.tag == '\0')
 		rc = invalid(problem, "tag is empty");
@@ -170,13 +171,14 @@ cancel_named(struct service *service, const struct cancel_request *cancel, size_
 		struct id id;
 		bool ours;
 
-		int error =
-			id_parse(cancel->ids[i], &id) == 0 ? service_find(service, &id, LEDGER_SUMMARY, &job) : -ENOENT;
+		int error = id_parse(cancel->ids[i], &id) == 0
+			? service_find(service, &id, cancel->filter.owner, LEDGER_SUMMARY, &job)
+			: -ENOENT;
 		if (error == 0) {
 			bool fits = ledger_filter_fits(&cancel->filter, job);
 
 			job_unref(job);
-			error = fits ? service_cancel(service, &id, &job, &ours) : -ENOENT;
+			error = fits ? service_cancel(service, &id, cancel->filter.owner, &job, &ours) : -ENOENT;
 		}
 		if (error == -ENOENT)
 			continue;
@@ -246,6 +248,7 @@ jobs_cancel_many(struct http_request *request)
 		http_send_problem(request, &problem, "");
 		return;
 	}
+	cancel.filter.owner = front_sees(request);
 	int error = cancel.ids != NULL ? cancel_named(service, &cancel, &count, &last)
 				       : service_cancel_matching(service, &cancel.filter, &count, &last);
 	cancel_request_release(&cancel);

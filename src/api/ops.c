@@ -114,6 +114,41 @@ write_gauges(struct api *api, struct buffer *text)
 	metrics_write_gauge(text, "build_info", "version=\"" FETCHPOOL_VERSION "\"", "The version; always 1.", 1);
 }
 
+enum { OWNER_WAITING, OWNER_RUNNING, OWNER_SUBMITTED, OWNER_GAUGES };
+
+static const struct {
+	const char *name, *help;
+} owner_gauges[OWNER_GAUGES] = {
+	[OWNER_WAITING] = {"token_waiting_jobs", "Jobs of a token that wait: queued, retrying or being submitted."},
+	[OWNER_RUNNING] = {"token_running_jobs", "Jobs of a token that run."},
+	[OWNER_SUBMITTED] = {"token_submitted_jobs", "Jobs of a token that were taken in since the start."},
+};
+
+static void
+write_owner(const struct service_owner_gauges *owner, int which, bool first, struct buffer *text)
+{
+	const double values[OWNER_GAUGES] = {(double)owner->waiting, (double)owner->running, (double)owner->submitted};
+	char label[TOKEN_NAME_BYTES + 16];
+
+	snprintf(label, sizeof label, "token=\"%s\"", owner->name);
+	metrics_write_gauge(
+		text, owner_gauges[which].name, label, first ? owner_gauges[which].help : NULL, values[which]);
+}
+
+/* What each token has, for admins; for others what their own has. */
+static void
+write_owners(struct http_request *request, struct buffer *text)
+{
+	struct service_owner_gauges *owners;
+	int count = service_owner_gauges(api_of(request)->service, front_sees(request), &owners);
+
+	for (int which = 0; which < OWNER_GAUGES; which++)
+		for (int i = 0; i < count; i++)
+			write_owner(&owners[i], which, i == 0, text);
+	if (count >= 0)
+		service_owner_gauges_free(owners, count);
+}
+
 /* Every option that is a number, so that usage can be put in proportion. */
 static void
 write_limits(struct api *api, struct buffer *text)
@@ -140,6 +175,7 @@ ops_metrics(struct http_request *request)
 
 	metrics_write(&text);
 	write_gauges(api_of(request), &text);
+	write_owners(request, &text);
 	write_limits(api_of(request), &text);
 	send_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
 }

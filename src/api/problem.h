@@ -13,6 +13,7 @@ struct problem {
 	char detail[400];       /* what is wrong and what to do */
 	int retry_after_s;      /* 0: none */
 	const char *allow;      /* a constant: the Allow of a 405 */
+	const char *challenge;  /* a constant: the WWW-Authenticate of a 401, and of a 403 for a scope */
 	char content_range[40]; /* of a 416; "": none */
 };
 

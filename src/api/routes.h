@@ -12,6 +12,7 @@ struct route {
 	http_handler_fn *handle;
 	const char *params; /* the query parameters it takes, with blanks between; ?pretty is always taken */
 	bool takes_json;    /* a JSON body is needed */
+	unsigned scope;     /* what a token has to be good for, of enum token_scope; 0: any token will do */
 	bool open;          /* without a token */
 	bool always;        /* while the jobs of the last run are taken up, too */
 };

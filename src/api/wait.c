@@ -223,7 +223,8 @@ complete(struct http_request *request, struct wait_state *state)
 
 		if (!waiter->job->summary)
 			continue;
-		int error = service_find(api_of(request)->service, &waiter->job->id, LEDGER_WHOLE, &job);
+		int error = service_find(
+			api_of(request)->service, &waiter->job->id, front_sees(request), LEDGER_WHOLE, &job);
 		if (error == -ENOENT)
 			continue; /* removed meanwhile, and its body with it */
 		if (error != 0)
@@ -274,9 +275,9 @@ find_jobs(struct http_request *request, const struct wait_request *wait, struct 
 	out_open(&out, "unknown", '[');
 	for (size_t i = 0; error == 0 && i < wait->count; i++) {
 		struct id id;
-		int rc = id_parse(wait->ids[i], &id) != 0
-			? -ENOENT
-			: service_find(api_of(request)->service, &id, LEDGER_ATTEMPTS, &jobs[found]);
+		int rc = id_parse(wait->ids[i], &id) != 0 ? -ENOENT
+							  : service_find(api_of(request)->service, &id,
+								    front_sees(request), LEDGER_ATTEMPTS, &jobs[found]);
 
 		if (rc == 0) {
 			found++;

@@ -22,9 +22,10 @@ struct wait_state {
 	int64_t wait_ms; /* asked for, -1: none */
 	uint32_t since;
 	bool has_etag;
-	bool ours;        /* of a cancel */
-	bool repeated;    /* of a submission: its key was there already */
-	size_t cancelled; /* of a bulk cancel: how many */
+	bool ours;                 /* of a cancel */
+	bool repeated;             /* of a submission: its key was there already */
+	size_t cancelled;          /* of a bulk cancel: how many */
+	struct refusal over_quota; /* of a submission that is taken for a repetition alone: why */
 	size_t count;
 	struct waiter waiters[];
 };

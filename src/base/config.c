@@ -40,5 +40,8 @@ config_release(struct config *config)
 	for (size_t i = 0; i < config->origin_count; i++)
 		free(config->origins[i].host);
 	free(config->origins);
+	for (size_t i = 0; i < config->token_count; i++)
+		free(config->tokens[i].source);
+	free(config->tokens);
 	*config = (struct config){0};
 }

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/token.h"
+
 /* A value that may be repeated, each with where it came from ("--listen", "FETCHPOOL_LISTEN", "fetchpool.conf:12"). */
 struct config_list {
 	char **items;
@@ -21,6 +23,12 @@ struct config_origin {
 	char *host; /* lower case */
 	int port;   /* 0: every port */
 	int64_t max_in_flight;
+};
+
+/* A token of a section of the file. */
+struct config_token {
+	struct token token;
+	char *source; /* "fetchpool.conf:12" */
 };
 
 struct config {
@@ -59,6 +67,8 @@ struct config {
 	struct config_list egress_deny;
 	char *auth_token_file; /* NULL: none */
 	char *auth_token_file_source;
+	struct config_token *tokens; /* from the file's sections */
+	size_t token_count;
 	struct config_list server_name;
 	struct config_list secret_header;
 	int64_t drain_timeout_ms;

@@ -7,6 +7,10 @@
  *     origin "api.example:443" {
  *         max-in-flight = 4
  *     }
+ *     token "nightly" {
+ *         sha256 = 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+ *         scope = {submit, read}
+ *     }
  *
  * A word needs quotation marks, "..." or '...', only when it holds a blank or one of = { } ( ) , # " ' (so
  * origin-limit = "host=4" does; *.internal, [::1]:80, 10.0.0.0/8 and 64MiB do not). Within them a backslash stands for
@@ -139,24 +143,48 @@ static struct reading {
 	int error;
 } * reading;
 
-static int
-on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *result)
-{
-	bool within = cfg->title != NULL;
-	struct config_file_setting setting = {
-		.origin = within ? arena_string(reading->arena, cfg->title) : NULL,
-		.name = arena_string(reading->arena, option->name),
-		.value = arena_string(reading->arena, value),
-		.line = cfg->line,
-	};
+static const struct {
+	const char *name;
+	enum config_file_section section;
+} sections[] = {{"origin", CONFIG_FILE_ORIGIN}, {"token", CONFIG_FILE_TOKEN}};
 
-	if (setting.name == NULL || setting.value == NULL || (within && setting.origin == NULL)) {
+/* Notes a setting (name NULL: the section's end). Returns 0, or -1 when memory runs out. */
+static int
+note(cfg_t *cfg, const char *name, const char *value, int line)
+{
+	struct config_file_setting setting = {.line = line};
+
+	if (cfg->title != NULL) {
+		for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+			if (strcmp(cfg->name, sections[i].name) == 0)
+				setting.section = sections[i].section;
+		setting.title = arena_string(reading->arena, cfg->title);
+	}
+	if (name != NULL) {
+		setting.name = arena_string(reading->arena, name);
+		setting.value = arena_string(reading->arena, value);
+	}
+	if ((cfg->title != NULL && setting.title == NULL) ||
+		(name != NULL && (setting.name == NULL || setting.value == NULL))) {
 		reading->error = -ENOMEM;
 		return -1;
 	}
 	buffer_append(&reading->settings, &setting, sizeof setting);
-	*(const char **)result = value; /* libconfuse keeps a copy that nobody reads */
 	return 0;
+}
+
+static int
+on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *result)
+{
+	*(const char **)result = ""; /* libconfuse keeps a copy that nobody reads */
+	return note(cfg, option->name, value, cfg->line);
+}
+
+/* A section has been read to its end. */
+static int
+on_section(cfg_t *cfg, cfg_opt_t *option)
+{
+	return note(cfg_opt_getnsec(option, cfg_opt_size(option) - 1), NULL, NULL, cfg->line);
 }
 
 static void __attribute__((format(printf, 2, 0))) on_error(cfg_t *cfg, const char *format, va_list args)
@@ -177,6 +205,8 @@ parse(cfg_opt_t *options, const char *text)
 	if (cfg == NULL)
 		return -ENOMEM;
 	cfg_set_error_function(cfg, on_error);
+	for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+		cfg_set_validate_func(cfg, sections[i].name, on_section);
 	int result = cfg_parse_buf(cfg, text);
 	int line = cfg->line;
 	cfg_free(cfg);
@@ -196,7 +226,20 @@ parse_names(const struct config_file_name *names, size_t name_count, const char 
 	cfg_opt_t origin_options[] = {CFG_STR_CB("max-in-flight", NULL, CFGF_NODEFAULT, on_value), CFG_END()};
 	cfg_opt_t value = CFG_STR_CB("", NULL, CFGF_NODEFAULT, on_value);
 	cfg_opt_t list = CFG_STR_LIST_CB("", NULL, CFGF_NODEFAULT, on_value);
-	cfg_opt_t last[] = {CFG_SEC("origin", origin_options, CFGF_MULTI | CFGF_TITLE), CFG_END()};
+	cfg_opt_t token_options[] = {
+		CFG_STR_CB("token", NULL, CFGF_NODEFAULT, on_value),
+		CFG_STR_CB("sha256", NULL, CFGF_NODEFAULT, on_value),
+		CFG_STR_LIST_CB("scope", NULL, CFGF_NODEFAULT, on_value),
+		CFG_STR_CB("jobs-per-minute", NULL, CFGF_NODEFAULT, on_value),
+		CFG_STR_CB("max-queued", NULL, CFGF_NODEFAULT, on_value),
+		CFG_STR_CB("max-in-flight", NULL, CFGF_NODEFAULT, on_value),
+		CFG_END(),
+	};
+	cfg_opt_t last[] = {
+		CFG_SEC("origin", origin_options, CFGF_MULTI | CFGF_TITLE),
+		CFG_SEC("token", token_options, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+		CFG_END(),
+	};
 	cfg_opt_t *options = arena_alloc(reading->arena, name_count * sizeof *options + sizeof last);
 
 	if (options == NULL)
@@ -245,6 +288,15 @@ read_text(const char *path, struct buffer *text, struct buffer *message)
 	return -EINVAL;
 }
 
+/* There may be tokens in it. */
+static void
+wipe(struct buffer *text)
+{
+	if (text->data != NULL)
+		explicit_bzero(text->data, text->capacity);
+	buffer_release(text);
+}
+
 int
 config_file_read(const char *path, const struct config_file_name *names, size_t name_count, struct arena *arena,
 	struct config_file *ret, struct buffer *message)
@@ -269,7 +321,7 @@ config_file_read(const char *path, const struct config_file_name *names, size_t 
 	reading = NULL;
 out:
 	buffer_release(&here.settings);
-	buffer_release(&plain.text);
-	buffer_release(&text);
+	wipe(&plain.text);
+	wipe(&text);
 	return error;
 }

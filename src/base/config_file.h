@@ -17,11 +17,15 @@ struct config_file_name {
 	bool list;
 };
 
-/* A value of a list is a setting of its own. */
+/* The kinds of sections, each with a title: origin "HOST" { … }. */
+enum config_file_section { CONFIG_FILE_NO_SECTION, CONFIG_FILE_ORIGIN, CONFIG_FILE_TOKEN };
+
+/* A value of a list is a setting of its own; and so is the end of a section, which has neither name nor value. */
 struct config_file_setting {
-	const char *origin; /* the title of the section it stands in, NULL outside */
+	enum config_file_section section; /* in which it stands */
+	const char *title;                /* of the section; NULL outside */
 	const char *name;
-	const char *value;
+	char *value;
 	int line;
 };
 
@@ -31,7 +35,8 @@ struct config_file {
 };
 
 /*
- * Reads the file at path; the result lives in the arena. Returns 0; or -EINVAL with "PATH: why" or "PATH:LINE: why"
+ * Reads the file at path; the result lives in the arena. Values within a token's section may be secret: they are nowhere else, and
+ * the caller wipes them. Returns 0; or -EINVAL with "PATH: why" or "PATH:LINE: why"
  * appended to message; or -ENOMEM. One call at a time: libconfuse's scanner is global.
  */
 int config_file_read(const char *path, const struct config_file_name *names, size_t name_count, struct arena *arena,

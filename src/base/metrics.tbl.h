@@ -41,6 +41,9 @@ X(METRIC_CUT_CONNECTIONS_REQUEST, "connections_cut_total", "reason=\"slow_reques
 	"Connections of clients that were cut, by reason.")
 X(METRIC_CUT_CONNECTIONS_READER, "connections_cut_total", "reason=\"slow_reader\"",
 	"Connections of clients that were cut, by reason.")
+X(METRIC_TOKEN_401, "token_refusals_total", "status=\"401\"", "Requests refused for their token: none or a wrong one, its scope, its quota.")
+X(METRIC_TOKEN_403, "token_refusals_total", "status=\"403\"", "Requests refused for their token: none or a wrong one, its scope, its quota.")
+X(METRIC_TOKEN_429, "token_refusals_total", "status=\"429\"", "Requests refused for their token: none or a wrong one, its scope, its quota.")
 X(METRIC_LEDGER_COMMITS, "ledger_commits_total", "", "Commits of the durable store.")
 X(METRIC_LEDGER_ENTRIES, "ledger_entries_total", "", "Changes of jobs in these commits.")
 X(METRIC_LEDGER_COMMIT_US, "ledger_commit_microseconds_total", "", "Time spent in these commits.")

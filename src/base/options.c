@@ -132,8 +132,10 @@ apply_line(struct load *load, const struct config_file_setting *line)
 	struct buffer label = {0};
 	struct setting setting = {.value = line->value, .layer = LAYER_FILE};
 
-	if (line->origin != NULL)
-		return origin_limit_apply_section(load, line);
+	if (line->section == CONFIG_FILE_ORIGIN)
+		return line->name == NULL ? 0 : origin_limit_apply_section(load, line);
+	if (line->section == CONFIG_FILE_TOKEN)
+		return token_apply_section(load, line);
 	setting.index = option_find(line->name, strlen(line->name));
 	if (setting.index == OPTION_TOTAL)
 		return FAIL(load, "%s:%d: %s: no such option", load->config_path, line->line, line->name);
@@ -165,6 +167,9 @@ apply_file(struct load *load)
 		return error;
 	for (size_t i = 0; i < file.count && error == 0; i++)
 		error = apply_line(load, &file.settings[i]);
+	for (size_t i = 0; i < file.count; i++)
+		if (file.settings[i].section == CONFIG_FILE_TOKEN && file.settings[i].value != NULL)
+			explicit_bzero(file.settings[i].value, strlen(file.settings[i].value));
 	return error;
 }
 

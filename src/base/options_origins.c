@@ -95,9 +95,9 @@ origin_limit_apply_section(struct load *load, const struct config_file_setting *
 	const struct option *same = &option_table[INDEX_max_in_flight_per_origin];
 	struct origin_limit limit;
 
-	if (!origin_parse(line->origin, strlen(line->origin), &limit))
+	if (!origin_parse(line->title, strlen(line->title), &limit))
 		return FAIL(
-			load, "%s:%d: origin: \"%s\" is not HOST[:PORT]", load->config_path, line->line, line->origin);
+			load, "%s:%d: origin: \"%s\" is not HOST[:PORT]", load->config_path, line->line, line->title);
 	if (!origin_number_parse(line->value, &limit.max_in_flight))
 		return FAIL(load, "%s:%d: %s: \"%s\" is not a whole number within %" PRId64 " and %" PRId64,
 			load->config_path, line->line, line->name, line->value, same->minimum, same->maximum);

@@ -91,6 +91,11 @@ int origin_limit_apply_section(struct load *load, const struct config_file_setti
 /* Applies the values of --origin-limit, which win over sections. */
 int origin_limit_apply_options(struct load *load) __attribute__((warn_unused_result));
 
+/* ---- options_tokens.c: tokens of clients */
+
+/* Applies a setting of a token's section in the file, or its end. */
+int token_apply_section(struct load *load, const struct config_file_setting *line) __attribute__((warn_unused_result));
+
 /* ---- options_command_line.c */
 
 /* Looks for what has to be known before the rest is read: --config, --help and --version. */

@@ -155,6 +155,12 @@ job_spec_has_tag(const struct job_spec *spec, const char *tag)
 }
 
 bool
+job_spec_owned_by(const struct job_spec *spec, const char *owner)
+{
+	return owner == NULL || (spec->owner != NULL && strcmp(spec->owner, owner) == 0);
+}
+
+bool
 method_idempotent(const char *method)
 {
 	static const char *const methods[] = {

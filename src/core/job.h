@@ -132,6 +132,9 @@ struct job_spec *job_spec_new(void);
 void job_spec_free(struct job_spec *spec);
 bool job_spec_has_tag(const struct job_spec *spec, const char *tag);
 
+/* True when the job is this owner's; everything is nobody's (NULL). */
+bool job_spec_owned_by(const struct job_spec *spec, const char *owner);
+
 /* True for methods that may be repeated (RFC 9110, section 9.2.2); an unknown one may not. */
 bool method_idempotent(const char *method);
 
@@ -210,7 +213,9 @@ struct outcome {
 
 /* ---- the job */
 
+struct lane;
 struct origin;
+struct owner;
 struct transfer;
 struct ledger_entry;
 
@@ -245,6 +250,7 @@ struct job {
 	struct response *response;
 	struct job_error error;
 	struct list waiters;
+	struct owner *owner; /* of a live job: whose spec->owner names (core/owners.h); NULL: nobody's */
 
 	/* The running attempt; written by its loop, read anywhere. What a finished job shows is kept beside. */
 	atomic_int_least64_t received_bytes, total_bytes; /* total: -1 unknown */
@@ -252,7 +258,8 @@ struct job {
 
 	/* core/scheduler.c */
 	struct origin *origin;
-	struct heap_node queue_node; /* in its origin's queue */
+	struct lane *lane;           /* of its owner at its origin */
+	struct heap_node queue_node; /* in its lane */
 	struct heap_node timer_node; /* in the timers */
 	int64_t timer_due_mono_ms;
 	uint64_t queue_order;

@@ -10,10 +10,26 @@
 #include <uthash.h>
 
 #include "base/list.h"
+#include "core/owners.h"
+
+/* The jobs of one owner (NULL: nobody's) that wait for one origin. Lives as long as the origin. */
+struct lane {
+	struct lane *next; /* of its origin's owned ones */
+	struct origin *origin;
+	struct owner *owner;
+	struct heap jobs;
+	struct heap_node node; /* while it has jobs: among its origin's lanes, or held, among its owner's */
+	bool held;             /* its owner has as many in flight as it may */
+	int priority;          /* of its first job, as of entering that heap */
+	uint64_t order;
+};
 
 struct origin {
 	UT_hash_handle hh;
-	struct heap queue;
+	struct heap lanes;  /* those that are not held, by their first jobs */
+	size_t waiting;     /* jobs in them */
+	struct lane common; /* of jobs without owner */
+	struct lane *owned;
 	size_t in_flight, limit;
 	unsigned home;
 	struct heap_node ready_node; /* in its home's ready queue while it may start something */
@@ -43,6 +59,17 @@ job_before(const struct heap_node *a, const struct heap_node *b)
 	if (first->spec->priority != second->spec->priority)
 		return first->spec->priority > second->spec->priority;
 	return first->queue_order < second->queue_order;
+}
+
+/* As their first jobs. */
+static bool
+lane_before(const struct heap_node *a, const struct heap_node *b)
+{
+	const struct lane *first = container_of(a, struct lane, node), *second = container_of(b, struct lane, node);
+
+	if (first->priority != second->priority)
+		return first->priority > second->priority;
+	return first->order < second->order;
 }
 
 static bool
@@ -136,6 +163,17 @@ scheduler_new(const struct scheduler_limits *limits, unsigned loops, struct sche
 	return 0;
 }
 
+static void
+origin_free(struct scheduler *scheduler, struct origin *origin)
+{
+	HASH_DEL(scheduler->origins, origin);
+	for (struct lane *lane; (lane = origin->owned) != NULL;) {
+		origin->owned = lane->next;
+		free(lane);
+	}
+	free(origin);
+}
+
 void
 scheduler_free(struct scheduler *scheduler)
 {
@@ -143,16 +181,21 @@ scheduler_free(struct scheduler *scheduler)
 
 	if (scheduler == NULL)
 		return;
-	HASH_ITER(hh, scheduler->origins, origin, next) {
-		HASH_DEL(scheduler->origins, origin);
-		free(origin);
-	}
+	HASH_ITER(hh, scheduler->origins, origin, next)
+		origin_free(scheduler, origin);
 	limits_release(&scheduler->limits);
 	free(scheduler->ready);
 	free(scheduler);
 }
 
 /* ---- origins */
+
+static void
+lane_init(struct lane *lane, struct origin *origin, struct owner *owner)
+{
+	*lane = (struct lane){.origin = origin, .owner = owner};
+	heap_init(&lane->jobs, job_before);
+}
 
 static struct origin *
 origin_new(struct scheduler *scheduler, const char *key, const struct origin_name *name)
@@ -164,7 +207,8 @@ origin_new(struct scheduler *scheduler, const char *key, const struct origin_nam
 		return NULL;
 	memcpy(origin->key, key, length);
 	origin->port = name->port;
-	heap_init(&origin->queue, job_before);
+	heap_init(&origin->lanes, lane_before);
+	lane_init(&origin->common, origin, NULL);
 	origin->served = ++scheduler->turn; /* behind those that wait already */
 	origin->limit = limit_of(&scheduler->limits, name->host, name->port);
 	HASH_ADD_KEYPTR(hh, scheduler->origins, origin->key, length, origin);
@@ -190,10 +234,55 @@ origin_of(struct scheduler *scheduler, const struct origin_name *name)
 static void
 origin_forget_if_idle(struct scheduler *scheduler, struct origin *origin)
 {
-	if (origin->jobs > 0)
+	if (origin->jobs == 0)
+		origin_free(scheduler, origin);
+}
+
+/* There are as many as there are owners with jobs for the origin: few. NULL when memory runs out. */
+static struct lane *
+lane_of(struct origin *origin, struct owner *owner)
+{
+	struct lane *lane = owner == NULL ? &origin->common : origin->owned;
+
+	while (lane != NULL && lane->owner != owner)
+		lane = lane->next;
+	if (lane != NULL)
+		return lane;
+	lane = malloc(sizeof *lane);
+	if (lane == NULL)
+		return NULL;
+	lane_init(lane, origin, owner);
+	lane->next = origin->owned;
+	return origin->owned = lane;
+}
+
+/* The lane whose job is next. */
+static struct lane *
+first_lane(const struct origin *origin)
+{
+	struct heap_node *first = heap_first(&origin->lanes);
+
+	return first == NULL ? NULL : container_of(first, struct lane, node);
+}
+
+/* Puts the lane where its first job wants it to be. */
+static void
+lane_settle(struct lane *lane)
+{
+	struct heap *heap = lane->held ? &lane->owner->held : &lane->origin->lanes;
+	struct heap_node *first = heap_first(&lane->jobs);
+	const struct job *job = first == NULL ? NULL : container_of(first, struct job, queue_node);
+
+	if (job != NULL && lane->node.queued && lane->order == job->queue_order)
 		return;
-	HASH_DEL(scheduler->origins, origin);
-	free(origin);
+	heap_remove(heap, &lane->node);
+	if (job == NULL) {
+		lane->held = false;
+		return;
+	}
+	lane->priority = job->spec->priority;
+	lane->order = job->queue_order;
+	heap_insert(heap, &lane->node);
 }
 
 /* Puts the origin where it belongs in the ready queue, or takes it off. */
@@ -201,9 +290,9 @@ static void
 origin_settle(struct scheduler *scheduler, struct origin *origin)
 {
 	struct heap *ready = &scheduler->ready[origin->home];
-	struct heap_node *first = heap_first(&origin->queue);
+	const struct lane *first = first_lane(origin);
 	bool may_start = first != NULL && origin->in_flight < origin->limit;
-	int priority = first == NULL ? 0 : container_of(first, struct job, queue_node)->spec->priority;
+	int priority = first == NULL ? 0 : first->priority;
 
 	if (may_start && origin->ready_node.queued && origin->ready_priority == priority)
 		return;
@@ -219,7 +308,7 @@ wake_for(const struct scheduler *scheduler, const struct origin *origin)
 {
 	if (!origin->ready_node.queued || scheduler->in_flight >= scheduler->limits.max_in_flight)
 		return SCHEDULER_NO_LOOP;
-	return origin->queue.count >= SCHEDULER_HOT ? SCHEDULER_ALL_LOOPS : (int)origin->home;
+	return origin->waiting >= SCHEDULER_HOT ? SCHEDULER_ALL_LOOPS : (int)origin->home;
 }
 
 int
@@ -250,6 +339,98 @@ scheduler_set_limits_locked(struct scheduler *scheduler, const struct scheduler_
 		origin_settle(scheduler, origin);
 	}
 	return 0;
+}
+
+/* ---- owners that are at their limit */
+
+static bool
+owner_full(const struct owner *owner)
+{
+	return owner != NULL && owner->max_in_flight != 0 && owner->in_flight >= owner->max_in_flight;
+}
+
+/* Takes the lane from among those that may start something. */
+static void
+hold(struct lane *lane)
+{
+	struct heap *held = &lane->owner->held;
+
+	if (held->before == NULL)
+		heap_init(held, lane_before);
+	heap_remove(&lane->origin->lanes, &lane->node);
+	lane->origin->waiting -= lane->jobs.count;
+	lane->held = true;
+	heap_insert(held, &lane->node);
+}
+
+/* Puts the owner's first held lane back. Sets *ret_displaced to the lane that was its origin's next one, if it goes before. */
+static struct lane *
+let_go(struct scheduler *scheduler, struct owner *owner, struct lane **ret_displaced)
+{
+	struct lane *lane = container_of(heap_pop(&owner->held), struct lane, node);
+
+	*ret_displaced = first_lane(lane->origin);
+	lane->held = false;
+	lane->origin->waiting += lane->jobs.count;
+	heap_insert(&lane->origin->lanes, &lane->node);
+	origin_settle(scheduler, lane->origin);
+	if (first_lane(lane->origin) != lane)
+		*ret_displaced = NULL;
+	return lane;
+}
+
+static bool
+may_offer(const struct owner *owner)
+{
+	return owner->held.count > 0 && !owner_full(owner);
+}
+
+static void
+add_to_offer(struct list *owners, struct owner *owner)
+{
+	if (owner != NULL && may_offer(owner)) {
+		list_remove(&owner->offer_node);
+		list_push_back(owners, &owner->offer_node);
+	}
+}
+
+/*
+ * A place of the owner has become free, or the lane that was to have it will not. Lanes go back to their origins until one
+ * is the next that its origin starts: only then is the place sure to be used. Those that went back before it wait there for
+ * their turn, and each comes to be held again at most once for each time that its origin has a free slot: so this costs as
+ * much as what has happened, however many lanes there are.
+ */
+static int
+offer(struct scheduler *scheduler, struct owner *owner)
+{
+	int wake = SCHEDULER_NO_LOOP;
+	struct list owners; /* this one, and those whose lanes lose their places by it */
+
+	list_init(&owners);
+	add_to_offer(&owners, owner);
+	for (struct list *node; (node = list_pop_front(&owners)) != NULL;) {
+		owner = container_of(node, struct owner, offer_node);
+		while (may_offer(owner)) {
+			struct lane *displaced, *lane = let_go(scheduler, owner, &displaced);
+			const struct origin *origin = lane->origin;
+
+			wake = scheduler_wake_both(wake, wake_for(scheduler, origin));
+			if (displaced != NULL && displaced->owner != owner)
+				add_to_offer(&owners, displaced->owner);
+			if (first_lane(origin) == lane && origin->in_flight < origin->limit)
+				break;
+		}
+	}
+	return wake;
+}
+
+void
+scheduler_owner_changed_locked(struct scheduler *scheduler, struct owner *owner)
+{
+	struct lane *displaced;
+
+	while (owner->held.count > 0)
+		let_go(scheduler, owner, &displaced);
 }
 
 /* ---- jobs */
@@ -288,10 +469,19 @@ set_timer(struct scheduler *scheduler, struct job *job, int64_t now_mono_ms)
 static int
 enqueue(struct scheduler *scheduler, struct job *job)
 {
+	struct origin *origin = job->origin;
+	struct lane *lane = job->lane, *next = first_lane(origin);
+	int wake = SCHEDULER_NO_LOOP;
+
 	job->queue_order = ++scheduler->next_order;
-	heap_insert(&job->origin->queue, &job->queue_node);
-	origin_settle(scheduler, job->origin);
-	return wake_for(scheduler, job->origin);
+	heap_insert(&lane->jobs, &job->queue_node);
+	if (!lane->held)
+		origin->waiting++;
+	lane_settle(lane);
+	origin_settle(scheduler, origin);
+	if (next != NULL && first_lane(origin) != next)
+		wake = offer(scheduler, next->owner);
+	return scheduler_wake_both(wake, wake_for(scheduler, origin));
 }
 
 int
@@ -301,6 +491,12 @@ scheduler_add_locked(struct scheduler *scheduler, struct job *job, int64_t now_m
 	job->origin = origin_of(scheduler, &job->spec->origin);
 	if (job->origin == NULL)
 		return -ENOMEM;
+	job->lane = lane_of(job->origin, job->owner);
+	if (job->lane == NULL) {
+		origin_forget_if_idle(scheduler, job->origin);
+		job->origin = NULL;
+		return -ENOMEM;
+	}
 	job->origin->jobs++;
 	set_timer(scheduler, job, now_mono_ms);
 	if (job->run_at_mono_ms <= now_mono_ms)
@@ -309,15 +505,21 @@ scheduler_add_locked(struct scheduler *scheduler, struct job *job, int64_t now_m
 }
 
 void
-scheduler_remove_locked(struct scheduler *scheduler, struct job *job)
+scheduler_remove_locked(struct scheduler *scheduler, struct job *job, int *ret_wake)
 {
 	struct origin *origin = job->origin;
+	struct lane *lane = job->lane;
 
 	assert(origin != NULL);
 	heap_remove(&scheduler->timers, &job->timer_node);
-	heap_remove(&origin->queue, &job->queue_node);
+	if (job->queue_node.queued && !lane->held)
+		origin->waiting--;
+	heap_remove(&lane->jobs, &job->queue_node);
+	lane_settle(lane);
 	origin_settle(scheduler, origin);
+	*ret_wake = offer(scheduler, job->owner);
 	job->origin = NULL;
+	job->lane = NULL;
 	origin->jobs--;
 	origin_forget_if_idle(scheduler, origin);
 }
@@ -332,23 +534,36 @@ pick_origin(struct scheduler *scheduler, unsigned loop)
 		if (first == NULL)
 			continue;
 		struct origin *origin = container_of(first, struct origin, ready_node);
-		if (i == 0 || origin->queue.count >= SCHEDULER_HOT)
+		if (i == 0 || origin->waiting >= SCHEDULER_HOT)
 			return origin;
 	}
 	return NULL;
 }
 
+/* NULL when all that wait are of owners at their limits; then the origin leaves the ready queue. */
 static struct job *
 start_next(struct scheduler *scheduler, struct origin *origin)
 {
-	struct job *job = container_of(heap_pop(&origin->queue), struct job, queue_node);
+	struct lane *lane;
 
+	while ((lane = first_lane(origin)) != NULL && owner_full(lane->owner))
+		hold(lane);
+	if (lane == NULL) {
+		origin_settle(scheduler, origin);
+		return NULL;
+	}
+	struct job *job = container_of(heap_pop(&lane->jobs), struct job, queue_node);
+	lane_settle(lane);
+	origin->waiting--;
 	heap_remove(&scheduler->timers, &job->timer_node);
 	heap_remove(&scheduler->ready[origin->home], &origin->ready_node);
 	origin->served = ++scheduler->turn;
 	origin->in_flight++;
 	scheduler->in_flight++;
+	if (job->owner != NULL)
+		job->owner->in_flight++;
 	origin_settle(scheduler, origin);
+	job->lane = NULL;
 	return job;
 }
 
@@ -362,9 +577,11 @@ scheduler_take_locked(struct scheduler *scheduler, unsigned loop, struct job **j
 
 		if (origin == NULL)
 			break;
-		jobs[count] = start_next(scheduler, origin);
-		jobs[count]->loop = loop;
-		count++;
+		struct job *job = start_next(scheduler, origin);
+		if (job == NULL)
+			continue;
+		job->loop = loop;
+		jobs[count++] = job;
 	}
 	return count;
 }
@@ -380,6 +597,10 @@ scheduler_done_locked(struct scheduler *scheduler, struct job *job, int *ret_wak
 	scheduler->in_flight--;
 	origin_settle(scheduler, origin);
 	*ret_wake = was_full ? SCHEDULER_ALL_LOOPS : wake_for(scheduler, origin);
+	if (job->owner != NULL) {
+		job->owner->in_flight--;
+		*ret_wake = scheduler_wake_both(*ret_wake, offer(scheduler, job->owner));
+	}
 	job->origin = NULL;
 	origin->jobs--;
 	origin_forget_if_idle(scheduler, origin);
@@ -406,7 +627,9 @@ scheduler_expire_locked(struct scheduler *scheduler, int64_t now_mono_ms, enum j
 			return NULL;
 		*ret_why = overdue(job, now_mono_ms);
 		if (*ret_why != JOB_ERROR_none) {
-			scheduler_remove_locked(scheduler, job);
+			int wake;
+			scheduler_remove_locked(scheduler, job, &wake);
+			*ret_wake = scheduler_wake_both(*ret_wake, wake);
 			return job;
 		}
 		set_timer(scheduler, job, now_mono_ms);

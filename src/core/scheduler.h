@@ -3,10 +3,13 @@
  * limit of fetches in flight; origins that may start something stand in the ready queue of their home loop, the one
  * that keeps their connections, ordered by the priority of their first job and then by who was served longest ago. A
  * loop takes from its own ready queue first, and helps other loops with hot origins (SCHEDULER_HOT jobs or more).
+ * Among the jobs for an origin those of one owner (a client's token) stand in a lane of their own. When an owner has as many
+ * in flight as it may, the lane that would be next is held, and the origin goes on with others; when one of the owner's jobs
+ * ends, held lanes go back.
  * Jobs that are not yet due, or have a time limit on queueing, stand in a heap of timers on the monotonic clock.
  *
- * A job is in exactly one of three places: parked (timer only), queued (its origin's queue), in flight (counted by its
- * origin). All of it O(log n) in jobs and origins. Lock: every function wants the core lock.
+ * A job is in exactly one of three places: parked (timer only), queued (its lane), in flight (counted by its origin and its
+ * owner). All of it O(log n) in jobs and origins. Lock: every function wants the core lock.
  */
 #ifndef FETCHPOOL_CORE_SCHEDULER_H
 #define FETCHPOOL_CORE_SCHEDULER_H
@@ -33,6 +36,7 @@ struct scheduler_limits {
 	size_t origin_count;
 };
 
+struct owner;
 struct scheduler;
 
 /* loops: the number of fetch loops. The limits are copied. Returns 0 or -ENOMEM. */
@@ -50,14 +54,17 @@ int scheduler_set_limits_locked(struct scheduler *scheduler, const struct schedu
 int scheduler_wake_both(int a, int b); /* two such wakes as one */
 
 /*
- * Takes in a queued job (it keeps no reference: a job leaves by take, remove or expire before its last reference goes).
+ * Takes in a queued job of job->owner (it keeps no reference: a job leaves by take, remove or expire before its last reference goes).
  * Sets *ret_wake to the loop to wake. Returns 0 or -ENOMEM.
  */
 int scheduler_add_locked(struct scheduler *scheduler, struct job *job, int64_t now_mono_ms, int *ret_wake)
 	__attribute__((warn_unused_result));
 
-/* Takes out a job that is not in flight (cancelled). */
-void scheduler_remove_locked(struct scheduler *scheduler, struct job *job);
+/* Takes out a job that is not in flight (cancelled). Sets *ret_wake as scheduler_add_locked. */
+void scheduler_remove_locked(struct scheduler *scheduler, struct job *job, int *ret_wake);
+
+/* Limits of owners were set anew: to be called for each of all owners; then wake all loops. */
+void scheduler_owner_changed_locked(struct scheduler *scheduler, struct owner *owner);
 
 /* Gives loop up to max jobs, which are in flight from now on. */
 size_t scheduler_take_locked(struct scheduler *scheduler, unsigned loop, struct job **jobs, size_t max);

@@ -25,6 +25,7 @@ table_release(struct table *table)
 		list_remove(&job->running_node);
 		job_unref(job);
 	}
+	owners_release(&table->owners);
 	lock_release(&table->lock);
 }
 
@@ -57,6 +58,8 @@ table_readmit_locked(struct table *table, const struct job *job)
 {
 	lock_assert_held(&table->lock);
 	table->admitted += queues(job->state);
+	if (job->owner != NULL)
+		job->owner->waiting += queues(job->state);
 }
 
 /* Keeps the list of those that run. */
@@ -77,6 +80,8 @@ table_insert_locked(struct table *table, struct job *job)
 		return -ENOMEM;
 	job_ref(job);
 	table->counts[job->state]++;
+	if (job->owner != NULL)
+		job->owner->running += job->state == JOB_running;
 	list_if_running(table, job);
 	return 0;
 }
@@ -88,6 +93,8 @@ table_remove_locked(struct table *table, struct job *job)
 	HASH_DELETE(table_hash, table->jobs, job);
 	list_remove(&job->running_node);
 	table->counts[job->state]--;
+	if (job->owner != NULL)
+		job->owner->running -= job->state == JOB_running;
 	job_unref(job);
 }
 
@@ -118,11 +125,17 @@ table_running_locked(struct table *table, struct job **jobs, size_t max)
 static void
 change_state(struct table *table, struct job *job, enum job_state state)
 {
-	table->counts[job->state]--;
-	table->admitted -= queues(job->state);
+	enum job_state before = job->state;
+
+	table->counts[before]--;
+	table->admitted -= queues(before);
 	job_set_state(job, state);
 	table->admitted += queues(state);
 	table->counts[state]++;
+	if (job->owner != NULL) {
+		job->owner->waiting += (size_t)queues(state) - queues(before);
+		job->owner->running += (size_t)(state == JOB_running) - (before == JOB_running);
+	}
 	list_if_running(table, job);
 }
 

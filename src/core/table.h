@@ -12,6 +12,7 @@
 #include "base/lock.h"
 #include "core/await.h"
 #include "core/job.h"
+#include "core/owners.h"
 
 struct table {
 	struct lock lock; /* the core lock */
@@ -21,6 +22,7 @@ struct table {
 	size_t admitted;     /* not running, not done: what --max-queued bounds; counts reservations too */
 	size_t max_queued;
 	struct awaits awaits;
+	struct owners owners; /* whose jobs they are */
 };
 
 void table_init(struct table *table, size_t max_queued, size_t max_waiters);
@@ -32,7 +34,7 @@ void table_release(struct table *table);
 int table_reserve_locked(struct table *table) __attribute__((warn_unused_result));
 void table_unreserve_locked(struct table *table);
 
-/* Takes a place for a job of an earlier life, even when the queue is full. */
+/* Takes a place for a job of an earlier life, even when the queue is full, or its owner's quota is. */
 void table_readmit_locked(struct table *table, const struct job *job);
 
 /* Makes a reserved job visible. Takes a reference of its own. Returns 0 or -ENOMEM. */

@@ -16,5 +16,7 @@ ledger_filter_fits(const struct ledger_filter *filter, const struct job *job)
 		return false;
 	if (filter->port != 0 && filter->port != spec->origin.port)
 		return false;
+	if (!job_spec_owned_by(spec, filter->owner))
+		return false;
 	return filter->batch == NULL; /* no job is in a batch yet */
 }

@@ -55,8 +55,10 @@ struct ledger_end {
 struct ledger_entry {
 	struct list node;
 	enum ledger_verb verb;
-	struct job *job; /* a reference, the maker's */
-	/* Set on commit: 0, or why this entry was not kept (-ENOMEM, -ENOSPC, -EAGAIN, -ESHUTDOWN; of an END -ENOENT; of an ADD -EEXIST). */
+	struct job *job;    /* a reference, the maker's */
+	bool only_existing; /* of an ADD: it is not kept, but told whether another job has its key */
+	/* Set on commit: 0, or why this entry was not kept (-ENOMEM, -ENOSPC, -EAGAIN, -ESHUTDOWN; of an END -ENOENT; of an ADD -EEXIST, or
+	 * -EDQUOT of one that was only to find another). */
 	int error;
 	bool found;         /* of a removal: the job was there */
 	struct id existing; /* of an ADD with -EEXIST: the job that has the idempotency key */
@@ -101,6 +103,7 @@ struct ledger_filter {
 	const char *host;  /* NULL: any */
 	int port;          /* 0: any */
 	const char *batch; /* NULL: any; a batch id */
+	const char *owner; /* NULL: anyone's */
 };
 
 #define LEDGER_LIVE_STATES (1u << JOB_queued | 1u << JOB_running | 1u << JOB_retrying)

@@ -348,6 +348,8 @@ write_entry_locked(struct memory *memory, struct ledger_entry *entry)
 	switch (entry->verb) {
 	case LEDGER_ADD:
 		error = look_for_key_locked(memory, entry);
+		if (error == 0 && entry->only_existing)
+			error = -EDQUOT;
 		return error != 0 ? error : add_locked(memory, entry->job);
 	case LEDGER_END:
 		return end_locked(memory, entry->job, &entry->end);

@@ -225,6 +225,10 @@ write_add(struct sqlite *sqlite, struct ledger_entry *entry)
 	int rc = look_for_key(sqlite, entry);
 	if (rc == SQLITE_ROW)
 		return SQLITE_OK; /* not added, and told so */
+	if (rc == SQLITE_OK && entry->only_existing) {
+		entry->error = -EDQUOT;
+		return SQLITE_OK;
+	}
 	if (rc == SQLITE_OK)
 		rc = add_job(writer, entry->job, seq);
 	if (rc == SQLITE_OK)

@@ -412,7 +412,8 @@ sqlite_next_expiry(struct sqlite *sqlite, int64_t after_wall_ms)
 /* ---- lists */
 
 /*
- * A way is one ordered walk through the jobs: by a tag, by the host, by one done state, through the live ones or through all.
+ * A way is one ordered walk through the jobs: by a tag, by the host, by the owner, by one done state, through the live ones or
+ * through all.
  * Each is an index in the order of ids. What the filter asks besides is looked at on the way.
  */
 
@@ -438,7 +439,7 @@ append_states(struct buffer *sql, unsigned states)
 	buffer_append_string(sql, done != 0 ? ")))" : ")");
 }
 
-/* Marks: ?1 below this seq, ?2 limit, ?3 tag, ?4 host, ?5 port. */
+/* Marks: ?1 below this seq, ?2 limit, ?3 tag, ?4 host, ?5 port, ?6 owner. */
 static void
 append_way(struct buffer *sql, const struct ledger_filter *filter, const char *from, const char *seq, unsigned states)
 {
@@ -450,6 +451,8 @@ append_way(struct buffer *sql, const struct ledger_filter *filter, const char *f
 		buffer_append_string(sql, " AND jobs.host = ?4");
 	if (filter->port != 0)
 		buffer_append_string(sql, " AND jobs.port = ?5");
+	if (filter->owner != NULL)
+		buffer_append_string(sql, " AND jobs.owner = ?6");
 	append_states(sql, states);
 	buffer_printf(sql, " ORDER BY %s DESC LIMIT ?2", seq);
 }
@@ -480,6 +483,8 @@ follow_way(struct reader *reader, const struct buffer *sql, const struct ledger_
 		sqlite3_bind_text(statement, 4, filter->host, -1, SQLITE_STATIC);
 	if (filter->port != 0)
 		sqlite3_bind_int(statement, 5, filter->port);
+	if (filter->owner != NULL)
+		sqlite3_bind_text(statement, 6, filter->owner, -1, SQLITE_STATIC);
 	while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
 		ids[(*count)++] = id_make(
 			(uint64_t)sqlite3_column_int64(statement, 0), (uint64_t)sqlite3_column_int64(statement, 1));
@@ -491,7 +496,10 @@ follow_way(struct reader *reader, const struct buffer *sql, const struct ledger_
 	return rc;
 }
 
-/* One way when there is a tag, a host or no state to go by; else one through each state asked for. */
+/*
+ * One way when there is a tag, a host or no state to go by; else one through each state asked for. Done jobs of an owner are
+ * found by the owner, so that it takes no longer for what others have there.
+ */
 static int
 list_ways(struct reader *reader, const struct ledger_filter *filter, int64_t below, struct id *ids, size_t *count,
 	size_t limit)
@@ -500,11 +508,14 @@ list_ways(struct reader *reader, const struct ledger_filter *filter, int64_t bel
 	unsigned states = filter->states;
 	int rc = SQLITE_DONE;
 
-	if (filter->tag != NULL || filter->host != NULL || states == 0) {
+	bool done_too = (states & ~LEDGER_LIVE_STATES) != 0 || states == 0;
+
+	if (filter->tag != NULL || filter->host != NULL || states == 0 || (filter->owner != NULL && done_too)) {
 		append_way(&sql, filter,
-			filter->tag != NULL            ? "tags CROSS JOIN jobs ON jobs.seq = tags.seq"
-				: filter->host != NULL ? "jobs INDEXED BY jobs_by_host"
-						       : "jobs",
+			filter->tag != NULL             ? "tags CROSS JOIN jobs ON jobs.seq = tags.seq"
+				: filter->host != NULL  ? "jobs INDEXED BY jobs_by_host"
+				: filter->owner != NULL ? "jobs INDEXED BY jobs_by_owner"
+							: "jobs",
 			filter->tag != NULL ? "tags.seq" : "jobs.seq", states);
 		rc = follow_way(reader, &sql, filter, below, ids, count, limit);
 		states = 0;

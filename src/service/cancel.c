@@ -6,49 +6,56 @@
 #define PAGE 500 /* jobs cancelled under one hold of the core lock */
 
 void
-cancel_job_locked(struct service *service, struct job *job, struct list *changes)
+cancel_job_locked(struct service *service, struct job *job, struct list *changes, int *ret_wake)
 {
 	struct attempt *attempt = NULL;
+	int wake = SCHEDULER_NO_LOOP;
 
 	if (job->state == JOB_running) {
 		attempt = cut_attempt_locked(job);
 		pool_cancel(service->pool, job);
 	} else if (!job->launching && job->origin != NULL) {
-		scheduler_remove_locked(service->scheduler, job);
+		scheduler_remove_locked(service->scheduler, job, &wake);
 	}
+	*ret_wake = scheduler_wake_both(*ret_wake, wake);
 	end_job_locked(service, job, JOB_cancelled, NULL, attempt, NULL, changes);
 }
 
 int
-service_cancel(struct service *service, const struct id *id, struct job **ret, bool *ret_ours)
+service_cancel(struct service *service, const struct id *id, const char *owner, struct job **ret, bool *ret_ours)
 {
 	struct list changes;
+	int wake = SCHEDULER_NO_LOOP;
 
 	list_init(&changes);
 	*ret_ours = false;
 	lock_take(&service->table.lock);
 	struct job *job = table_find_locked(&service->table, id);
-	if (job != NULL) {
+	if (job != NULL && job_spec_owned_by(job->spec, owner)) {
 		job_ref(job);
 		*ret_ours = !job->finishing;
 		if (*ret_ours)
-			cancel_job_locked(service, job, &changes);
+			cancel_job_locked(service, job, &changes, &wake);
+	} else {
+		job = NULL;
 	}
 	lock_drop(&service->table.lock);
+	wake_loops(service, wake);
 	changes_write(service, &changes);
 	if (job == NULL)
-		return service_find(service, id, LEDGER_WHOLE, ret);
+		return service_find(service, id, owner, LEDGER_WHOLE, ret);
 	*ret = job;
 	return 0;
 }
 
 /* One that is done goes at once. One that is not ends first, and its end brings the removal about (changes.c). */
 int
-service_remove(struct service *service, const struct id *id, struct job **ret)
+service_remove(struct service *service, const struct id *id, const char *owner, struct job **ret)
 {
 	struct list changes;
 	struct job *job;
-	int error = service_find(service, id, LEDGER_SUMMARY, &job);
+	int wake = SCHEDULER_NO_LOOP;
+	int error = service_find(service, id, owner, LEDGER_SUMMARY, &job);
 
 	if (error != 0)
 		return error;
@@ -57,8 +64,9 @@ service_remove(struct service *service, const struct id *id, struct job **ret)
 	bool first = !job->removed, done = job_state_done(job->state);
 	job->removed = true;
 	if (first && !done && !job->finishing)
-		cancel_job_locked(service, job, &changes);
+		cancel_job_locked(service, job, &changes, &wake);
 	lock_drop(&service->table.lock);
+	wake_loops(service, wake);
 	if (first && done)
 		change_removal(job, &changes);
 	changes_write(service, &changes);
@@ -73,6 +81,7 @@ cancel_page(struct service *service, const struct ledger_filter *filter, const s
 {
 	struct list changes;
 	size_t cancelled = 0;
+	int wake = SCHEDULER_NO_LOOP;
 	struct job *before = *last;
 
 	list_init(&changes);
@@ -82,13 +91,14 @@ cancel_page(struct service *service, const struct ledger_filter *filter, const s
 
 		if (job == NULL || job->finishing || !ledger_filter_fits(filter, job))
 			continue;
-		cancel_job_locked(service, job, &changes);
+		cancel_job_locked(service, job, &changes, &wake);
 		cancelled++;
 		*last = job;
 	}
 	if (cancelled > 0)
 		job_ref(*last);
 	lock_drop(&service->table.lock);
+	wake_loops(service, wake);
 	changes_write(service, &changes);
 	if (cancelled > 0 && before != NULL)
 		job_unref(before);

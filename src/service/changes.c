@@ -143,9 +143,11 @@ refuse_added_locked(struct service *service, struct ledger_entry *entry, int err
 {
 	struct job *job = entry->job;
 
-	if (error != -EEXIST && error != -ESHUTDOWN && error != -ENOSPC)
+	if (error != -EEXIST && error != -EDQUOT && error != -ESHUTDOWN && error != -ENOSPC)
 		log_error("a job could not be taken in: %s", strerror(-error));
 	table_unreserve_locked(&service->table);
+	if (job->owner != NULL && !entry->only_existing)
+		owner_unadmit_locked(job->owner, 1);
 	job->unkept = true;
 	job->unkept_why = error;
 	job->existing = entry->existing;
@@ -185,6 +187,8 @@ commit_add_locked(struct service *service, struct ledger_entry *entry, struct ou
 		return;
 	}
 	job->version = 1;
+	if (job->owner != NULL)
+		job->owner->submitted++;
 	metric_add(METRIC_JOBS_SUBMITTED, 1);
 	awaits_job_changed_locked(&service->table.awaits, job, &result->woken);
 }

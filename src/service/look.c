@@ -20,12 +20,12 @@ find_live(struct service *service, const struct id *id)
 	return job;
 }
 
-/* Among those that were taken in, have not expired, and whose removal is not durable yet. Takes the reference over. */
+/* Among those that were taken in, have not expired, and whose removal is not durable yet; and the owner's. Takes the reference over. */
 static int
-check_there(struct service *service, struct job *job, struct job **ret)
+check_there(struct service *service, struct job *job, const char *owner, struct job **ret)
 {
 	lock_take(&service->table.lock);
-	bool gone = job->removal != JOB_KEPT || job->version == 0 ||
+	bool gone = !job_spec_owned_by(job->spec, owner) || job->removal != JOB_KEPT || job->version == 0 ||
 		(job_state_done(job->state) && job->expires_wall_ms <= wall_ms());
 	lock_drop(&service->table.lock);
 	if (gone) {
@@ -41,18 +41,18 @@ check_there(struct service *service, struct job *job, struct job **ret)
  * then another look finds it. One that is still on its way into the table is not known to anyone yet.
  */
 int
-service_find(struct service *service, const struct id *id, enum ledger_depth depth, struct job **ret)
+service_find(struct service *service, const struct id *id, const char *owner, enum ledger_depth depth, struct job **ret)
 {
 	for (int look = 0; look < 3; look++) {
 		struct job *job = find_live(service, id);
 
 		if (job != NULL)
-			return check_there(service, job, ret);
+			return check_there(service, job, owner, ret);
 		int error = service->ledger->ops->find(service->ledger, id, depth, &job);
 		if (error != 0)
 			return error;
 		if (job_state_done(job->state))
-			return check_there(service, job, ret);
+			return check_there(service, job, owner, ret);
 		job_unref(job);
 	}
 	return -ENOENT;
@@ -106,7 +106,7 @@ fetch_page(
 
 	for (int i = 0; i < count; i++) {
 		struct job *job;
-		int error = service_find(service, &ids[i], LEDGER_SUMMARY, &job);
+		int error = service_find(service, &ids[i], filter->owner, LEDGER_SUMMARY, &job);
 
 		if (error == -ENOENT)
 			continue;
@@ -165,6 +165,18 @@ list_running(struct service *service, const struct ledger_filter *filter, const 
 	return (int)kept;
 }
 
+/* True when there may be a job of this state that is not done. With the core lock. */
+static bool
+may_have_locked(struct service *service, const struct ledger_filter *filter, enum job_state state)
+{
+	const struct owner *owner;
+
+	if (service->table.counts[state] == 0 || filter->owner == NULL)
+		return service->table.counts[state] > 0;
+	owner = owners_find_locked(&service->table.owners, filter->owner);
+	return owner != NULL && (state == JOB_running ? owner->running : owner->waiting) > 0;
+}
+
 /* Without the states in which there is no job right now: a list of few looks at all that are not done. */
 static struct ledger_filter
 narrow(struct service *service, const struct ledger_filter *filter)
@@ -173,7 +185,7 @@ narrow(struct service *service, const struct ledger_filter *filter)
 
 	lock_take(&service->table.lock);
 	for (int i = 0; i < JOB_STATE_COUNT; i++)
-		if ((LEDGER_LIVE_STATES & 1u << i) != 0 && service->table.counts[i] == 0)
+		if ((LEDGER_LIVE_STATES & 1u << i) != 0 && !may_have_locked(service, filter, (enum job_state)i))
 			narrow.states &= ~(1u << i);
 	lock_drop(&service->table.lock);
 	return narrow;

@@ -78,8 +78,11 @@ void start_job_locked(struct job *job, bool lazy, struct list *changes);
 /* The attempt that runs, as it is cut off, as far as it can be told; NULL when memory runs out. With the core lock. */
 struct attempt *cut_attempt_locked(const struct job *job);
 
-/* The same for a cancel, whichever state the job is in; an attempt that runs is stopped when the lock is dropped. */
-void cancel_job_locked(struct service *service, struct job *job, struct list *changes);
+/*
+ * The same for a cancel, whichever state the job is in; an attempt that runs is stopped when the lock is dropped. Adds to *ret_wake the
+ * loops that may start others for it.
+ */
+void cancel_job_locked(struct service *service, struct job *job, struct list *changes, int *ret_wake);
 
 /* Wakes the loops that the scheduler named. */
 void wake_loops(struct service *service, int wake);

@@ -75,6 +75,11 @@ take_up_locked(struct service *service, struct job *job, struct list *changes, s
 
 	job->recovered = true;
 	set_mono_times(job);
+	if (job->spec->owner != NULL) {
+		job->owner = owners_get_locked(&service->table.owners, job->spec->owner);
+		if (job->owner == NULL)
+			return -ENOMEM;
+	}
 	table_readmit_locked(&service->table, job);
 	int error = table_insert_locked(&service->table, job);
 	if (error != 0)

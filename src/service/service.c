@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "service/private.h"
@@ -260,6 +261,48 @@ service_reload(struct service *service, const struct config *config)
 	}
 	egress_policy_unref(policy);
 	return error;
+}
+
+int
+service_limit_owners(struct service *service, const struct owner_limits *limits, size_t count)
+{
+	struct owners *owners = &service->table.owners;
+
+	lock_take(&service->table.lock);
+	int error = owners_limit_locked(owners, limits, count, mono_ms());
+	for (struct owner *owner = owners->by_name; owner != NULL; owner = owner->hh.next)
+		scheduler_owner_changed_locked(service->scheduler, owner);
+	lock_drop(&service->table.lock);
+	pool_wake_all(service->pool);
+	return error;
+}
+
+int
+service_owner_gauges(struct service *service, const char *name, struct service_owner_gauges **ret)
+{
+	const struct owners *owners = &service->table.owners;
+	int count = 0;
+
+	lock_take(&service->table.lock);
+	struct service_owner_gauges *gauges = calloc(HASH_COUNT(owners->by_name) + 1, sizeof *gauges);
+	for (const struct owner *owner = owners->by_name; gauges != NULL && owner != NULL; owner = owner->hh.next) {
+		if (name != NULL && strcmp(name, owner->name) != 0)
+			continue;
+		gauges[count] = (struct service_owner_gauges){
+			strdup(owner->name), owner->waiting, owner->running, owner->submitted};
+		count += gauges[count].name != NULL;
+	}
+	lock_drop(&service->table.lock);
+	*ret = gauges;
+	return gauges == NULL ? -ENOMEM : count;
+}
+
+void
+service_owner_gauges_free(struct service_owner_gauges *gauges, int count)
+{
+	for (int i = 0; i < count; i++)
+		free(gauges[i].name);
+	free(gauges);
 }
 
 int

@@ -13,6 +13,7 @@
 #include "base/config.h"
 #include "core/await.h"
 #include "core/job.h"
+#include "core/owners.h"
 #include "fetch/pool.h"
 #include "ledger/ledger.h"
 
@@ -45,20 +46,29 @@ bool service_header_is_secret(const struct service *service, const char *name);
 
 /* ---- submit */
 
-enum refusal_code { REFUSED_INVALID, REFUSED_QUEUE_FULL, REFUSED_DRAINING, REFUSED_STORE, REFUSED_NO_MEMORY };
+enum refusal_code {
+	REFUSED_INVALID,
+	REFUSED_QUEUE_FULL,
+	REFUSED_DRAINING,
+	REFUSED_STORE,
+	REFUSED_NO_MEMORY,
+	REFUSED_QUOTA
+};
 
 /* Why a submission was not taken. */
 struct refusal {
 	enum refusal_code code;
 	const char *pointer; /* to the offending value of the spec; NULL: none */
 	char detail[256];
+	int64_t retry_after_ms; /* of REFUSED_QUOTA */
 };
 
 /*
- * Takes a job in. On success the spec is the job's, and *ret is a reference; the job is durable once its version is
+ * Takes a job of spec->owner in. On success the spec is the job's, and *ret is a reference; the job is durable once its version is
  * above 0: await that before telling anyone. Or unkept is set, and unkept_why: -EEXIST when another job has its
  * idempotency key, which then is named by existing. On refusal the spec stays the caller's.
- * Returns 0 or -1 with the refusal.
+ * Returns 0; or 1 when its owner is over a quota, as the refusal says, but the job may be known by its idempotency key: then
+ * unkept will be set, with -EEXIST, or -EDQUOT when it is not known; or -1 with the refusal.
  */
 int service_submit(struct service *service, struct job_spec *spec, struct job **ret, struct refusal *ret_refusal)
 	__attribute__((warn_unused_result));
@@ -84,11 +94,11 @@ struct job_view {
 };
 
 /*
- * The job with a reference: 0, -ENOENT when it is unknown, expired or removed, or -EIO when the store cannot be read. How much of it
- * depth tells, if it is done; a live one is always whole.
+ * The job with a reference: 0, -ENOENT when it is unknown, expired, removed or another owner's (owner NULL: anyone's), or -EIO when
+ * the store cannot be read. How much of it depth tells, if it is done; a live one is always whole.
  */
-int service_find(struct service *service, const struct id *id, enum ledger_depth depth, struct job **ret)
-	__attribute__((warn_unused_result));
+int service_find(struct service *service, const struct id *id, const char *owner, enum ledger_depth depth,
+	struct job **ret) __attribute__((warn_unused_result));
 
 /* How these jobs are now; all at one moment. */
 void service_view(struct service *service, struct job *const *jobs, size_t count, struct job_view *ret_views);
@@ -108,17 +118,18 @@ int service_await(struct service *service, struct await *await) __attribute__((w
 /* ---- cancel, remove */
 
 /*
- * Cancels the job, or finds its end on its way. *ret is a reference; *ret_ours tells whether this call cancelled it:
+ * Cancels the job of this owner (NULL: of anyone), or finds its end on its way. *ret is a reference; *ret_ours tells whether this call cancelled it:
  * await its end before telling anyone. Returns 0, -ENOENT or -EIO.
  */
-int service_cancel(struct service *service, const struct id *id, struct job **ret, bool *ret_ours)
+int service_cancel(struct service *service, const struct id *id, const char *owner, struct job **ret, bool *ret_ours)
 	__attribute__((warn_unused_result));
 
 /*
- * Cancels the job if needed and removes it with its body. *ret is a reference: await AWAIT_REMOVAL before telling anyone.
+ * Cancels the job of this owner (NULL: of anyone) if needed and removes it with its body. *ret is a reference: await AWAIT_REMOVAL before telling anyone.
  * Returns 0, -ENOENT or -EIO.
  */
-int service_remove(struct service *service, const struct id *id, struct job **ret) __attribute__((warn_unused_result));
+int service_remove(struct service *service, const struct id *id, const char *owner, struct job **ret)
+	__attribute__((warn_unused_result));
 
 /*
  * Cancels every job that is not done and fits the filter, and counts them. *ret_last is the last of them, with a reference
@@ -126,6 +137,23 @@ int service_remove(struct service *service, const struct id *id, struct job **re
  */
 int service_cancel_matching(struct service *service, const struct ledger_filter *filter, size_t *ret_count,
 	struct job **ret_last) __attribute__((warn_unused_result));
+
+/* ---- owners */
+
+/* Sets the quotas of these owners; those that are not named keep theirs. What they have taken stays taken. Returns 0 or -ENOMEM. */
+int service_limit_owners(struct service *service, const struct owner_limits *limits, size_t count)
+	__attribute__((warn_unused_result));
+
+struct service_owner_gauges {
+	char *name; /* malloc'd */
+	size_t waiting, running;
+	uint64_t submitted;
+};
+
+/* What each owner has, or only this one (name NULL: all). Returns their number, with *ret to be freed by the next, or -ENOMEM. */
+int service_owner_gauges(struct service *service, const char *name, struct service_owner_gauges **ret)
+	__attribute__((warn_unused_result));
+void service_owner_gauges_free(struct service_owner_gauges *gauges, int count);
 
 /* ---- the guard */
 

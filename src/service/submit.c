@@ -54,9 +54,31 @@ prepare(const struct service *service, struct job_spec *spec, struct refusal *re
 	return 0;
 }
 
+/* Says which quota of its token a client is over. Always returns -1. */
 static int
-reserve(struct service *service, struct refusal *refusal)
+refuse_for_quota(const char *owner, const struct owner_refusal *why, struct refusal *refusal)
 {
+	static const char *const of_what[] = {
+		[OWNER_JOBS_PER_MINUTE] = "jobs a minute (jobs-per-minute)",
+		[OWNER_MAX_QUEUED] = "jobs that wait (max-queued)",
+		[OWNER_MAX_IN_FLIGHT] = "unfinished jobs (max-in-flight, without a max-queued of more that wait)",
+	};
+
+	metric_add(METRIC_TOKEN_429, 1);
+	refuse(refusal, REFUSED_QUOTA, NULL, "the token %s has reached its quota of %" PRId64 " %s; try again later",
+		owner, why->limit, of_what[why->quota]);
+	refusal->retry_after_ms = why->retry_after_ms;
+	return -1;
+}
+
+/*
+ * A place in the queue for a job of this owner (NULL: nobody). Returns 0; or 1 when its owner is over a quota, as refusal
+ * says, and the place is the queue's alone; or -1.
+ */
+static int
+reserve(struct service *service, const struct job_spec *spec, struct owner **ret_owner, struct refusal *refusal)
+{
+	struct owner_refusal quota = {0};
 	char why[200];
 
 	if (!service_store_accepts(service, why, sizeof why)) {
@@ -65,8 +87,15 @@ reserve(struct service *service, struct refusal *refusal)
 	}
 	lock_take(&service->table.lock);
 	bool draining = service->draining;
+	struct owner *owner = owners_get_locked(&service->table.owners, spec->owner);
 	int error = draining ? 0 : table_reserve_locked(&service->table);
+	int rc = 0;
+	if (!draining && error == 0 && owner != NULL && owner_admit_locked(owner, 1, mono_ms(), &quota) != 0)
+		rc = spec->idempotency_key != NULL ? 1 : -1;
+	if (rc < 0 || (spec->owner != NULL && owner == NULL && !draining && error == 0))
+		table_unreserve_locked(&service->table);
 	lock_drop(&service->table.lock);
+	*ret_owner = owner;
 	if (draining) {
 		metric_add(METRIC_SHED_DRAINING, 1);
 		return refuse(refusal, REFUSED_DRAINING, NULL, "the server is shutting down; try again later");
@@ -76,14 +105,20 @@ reserve(struct service *service, struct refusal *refusal)
 		return refuse(refusal, REFUSED_QUEUE_FULL, NULL,
 			"the queue is full (%" PRId64 " jobs); try again later", service->config->max_queued);
 	}
-	return 0;
+	if (spec->owner != NULL && owner == NULL)
+		return refuse_for_memory(refusal);
+	if (rc != 0)
+		refuse_for_quota(spec->owner, &quota, refusal);
+	return rc;
 }
 
 static void
-unreserve(struct service *service)
+unreserve(struct service *service, struct owner *owner)
 {
 	lock_take(&service->table.lock);
 	table_unreserve_locked(&service->table);
+	if (owner != NULL)
+		owner_unadmit_locked(owner, 1);
 	lock_drop(&service->table.lock);
 }
 
@@ -110,8 +145,12 @@ service_submit(struct service *service, struct job_spec *spec, struct job **ret,
 {
 	struct ledger_entry *entry;
 	struct list changes;
+	struct owner *owner = NULL;
 
-	if (prepare(service, spec, ret_refusal) != 0 || reserve(service, ret_refusal) != 0)
+	if (prepare(service, spec, ret_refusal) != 0)
+		return -1;
+	int rc = reserve(service, spec, &owner, ret_refusal);
+	if (rc < 0)
 		return -1;
 	struct job *job = job_new(spec);
 	if (job == NULL || (entry = change_new(LEDGER_ADD, job)) == NULL) {
@@ -119,14 +158,16 @@ service_submit(struct service *service, struct job_spec *spec, struct job **ret,
 			job->spec = NULL; /* stays the caller's */
 			job_unref(job);
 		}
-		unreserve(service);
+		unreserve(service, rc == 0 ? owner : NULL);
 		return refuse_for_memory(ret_refusal);
 	}
 	job->id = id_new();
+	job->owner = owner;
+	entry->only_existing = rc == 1;
 	set_times(job);
 	list_init(&changes);
 	list_push_back(&changes, &entry->node);
 	changes_write(service, &changes);
 	*ret = job;
-	return 0;
+	return rc;
 }
