@@ -8,7 +8,7 @@
  *         max-in-flight = 4
  *     }
  *     token "nightly" {
- *         sha256 = 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+ *         sha256 = HEX
  *         scope = {submit, read}
  *     }
  *
