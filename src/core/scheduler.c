@@ -48,6 +48,7 @@ struct scheduler {
 	struct origin *origins;
 	size_t in_flight;
 	uint64_t turn, next_order;
+	struct list offering; /* within offer: an owner, and those whose lanes lose their places by it */
 };
 
 static bool
@@ -156,6 +157,7 @@ scheduler_new(const struct scheduler_limits *limits, unsigned loops, struct sche
 		return -ENOMEM;
 	}
 	scheduler->loops = loops;
+	list_init(&scheduler->offering);
 	for (unsigned i = 0; i < loops; i++)
 		heap_init(&scheduler->ready[i], origin_before);
 	heap_init(&scheduler->timers, timer_before);
@@ -404,11 +406,10 @@ static int
 offer(struct scheduler *scheduler, struct owner *owner)
 {
 	int wake = SCHEDULER_NO_LOOP;
-	struct list owners; /* this one, and those whose lanes lose their places by it */
+	struct list *owners = &scheduler->offering;
 
-	list_init(&owners);
-	add_to_offer(&owners, owner);
-	for (struct list *node; (node = list_pop_front(&owners)) != NULL;) {
+	add_to_offer(owners, owner);
+	for (struct list *node; (node = list_pop_front(owners)) != NULL;) {
 		owner = container_of(node, struct owner, offer_node);
 		while (may_offer(owner)) {
 			struct lane *displaced, *lane = let_go(scheduler, owner, &displaced);
@@ -416,7 +417,7 @@ offer(struct scheduler *scheduler, struct owner *owner)
 
 			wake = scheduler_wake_both(wake, wake_for(scheduler, origin));
 			if (displaced != NULL && displaced->owner != owner)
-				add_to_offer(&owners, displaced->owner);
+				add_to_offer(owners, displaced->owner);
 			if (first_lane(origin) == lane && origin->in_flight < origin->limit)
 				break;
 		}
