@@ -19,6 +19,8 @@ src_libfetchpool_a_SOURCES = \
 	src/api/codec_private.h \
 	src/api/codec_retry.c \
 	src/api/codec_spec.c \
+	src/api/egress_check.c \
+	src/api/egress_check.h \
 	src/api/front.h \
 	src/api/guard.c \
 	src/api/guard.h \
@@ -111,16 +113,23 @@ src_libfetchpool_a_SOURCES = \
 	src/core/states.tbl.h \
 	src/core/table.c \
 	src/core/table.h \
+	src/fetch/address.c \
+	src/fetch/address.h \
 	src/fetch/decode.c \
 	src/fetch/decode.h \
 	src/fetch/egress.c \
 	src/fetch/egress.h \
+	src/fetch/egress_rules.c \
+	src/fetch/egress_rules.h \
 	src/fetch/head.c \
 	src/fetch/head.h \
 	src/fetch/hop.c \
 	src/fetch/hop.h \
+	src/fetch/host_name.c \
+	src/fetch/host_name.h \
 	src/fetch/loop.c \
 	src/fetch/loop.h \
+	src/fetch/names.tbl.h \
 	src/fetch/pool.c \
 	src/fetch/pool.h \
 	src/fetch/ranges.tbl.h \

@@ -293,6 +293,8 @@ main(int argc, char **argv)
 		status = refuse(message);
 	else if (program.config.check_store)
 		status = service_check_store(&program.config);
+	else if (program.config.egress_check != NULL)
+		status = api_egress_check(&program.config);
 	else if (!program.config.check_config)
 		status = run(&program);
 	config_release(&program.config);

@@ -4,6 +4,8 @@ unit_programs = \
 	tests/unit_options \
 	tests/unit_url \
 	tests/unit_egress \
+	tests/unit_egress_oracle \
+	tests/unit_egress_self \
 	tests/unit_decode \
 	tests/unit_resolver \
 	tests/unit_connection \
@@ -56,6 +58,16 @@ tests_unit_egress_SOURCES = tests/unit_egress.c
 tests_unit_egress_CPPFLAGS = $(unit_cppflags)
 tests_unit_egress_CFLAGS = $(unit_cflags)
 tests_unit_egress_LDADD = $(unit_ldadd)
+
+tests_unit_egress_oracle_SOURCES = tests/unit_egress_oracle.c
+tests_unit_egress_oracle_CPPFLAGS = $(unit_cppflags)
+tests_unit_egress_oracle_CFLAGS = $(unit_cflags)
+tests_unit_egress_oracle_LDADD = $(unit_ldadd)
+
+tests_unit_egress_self_SOURCES = tests/unit_egress_self.c
+tests_unit_egress_self_CPPFLAGS = $(unit_cppflags)
+tests_unit_egress_self_CFLAGS = $(unit_cflags)
+tests_unit_egress_self_LDADD = $(unit_ldadd)
 
 tests_unit_decode_SOURCES = tests/unit_decode.c
 tests_unit_decode_CPPFLAGS = $(unit_cppflags)

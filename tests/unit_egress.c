@@ -1,12 +1,7 @@
-/* The egress guard: the edges of every range, rules and their order, and an oracle written in another way. */
-#include <arpa/inet.h>
-#include <ifaddrs.h>
-#include <netdb.h>
-#include <netinet/in.h>
+/* The egress guard: rules, their ports and their order, what a verdict says. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include <check.h>
 
@@ -37,7 +32,7 @@ static bool
 allows(const struct egress_policy *policy, const char *host, const char *address)
 {
 	struct address parsed = address_of(address);
-	struct egress_verdict verdict = egress_check_address(policy, host, &parsed);
+	struct egress_verdict verdict = egress_check_address(policy, host, 80, &parsed);
 
 	ck_assert_ptr_nonnull(verdict.rule);
 	ck_assert_int_gt((int)strlen(verdict.reason), 0);
@@ -93,166 +88,7 @@ START_TEST(compares_addresses)
 }
 END_TEST
 
-/* ---- the oracle: the ranges as text, worked on bit by bit */
-
-static const char *const refused[] = {"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-	"172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24",
-	"192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
-	"240.0.0.0/4", "168.63.129.16/32", "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
-	"::/3", "4000::/2", "8000::/1"};
-
-static void
-read_range(const char *text, struct address *ret_base, int *ret_bits)
-{
-	char base[64];
-
-	ck_assert_int_eq(sscanf(text, "%63[^/]/%d", base, ret_bits), 2);
-	*ret_base = address_of(base);
-}
-
-static int
-bit_of(const struct address *address, int bit)
-{
-	return address->bytes[bit / 8] >> (7 - bit % 8) & 1;
-}
-
-static bool
-oracle_refuses(const struct address *address)
-{
-	static struct address bases[COUNT(refused)];
-	static int lengths[COUNT(refused)];
-
-	for (int i = 0; i < COUNT(refused); i++) {
-		int same = 0;
-		if (lengths[i] == 0)
-			read_range(refused[i], &bases[i], &lengths[i]);
-		if (bases[i].family != address->family)
-			continue;
-		while (same < lengths[i] && bit_of(&bases[i], same) == bit_of(address, same))
-			same++;
-		if (same == lengths[i])
-			return true;
-	}
-	return address->family == 6 && (address->bytes[8] & 0xfd) == 0 && address->bytes[9] == 0 &&
-		address->bytes[10] == 0x5e && address->bytes[11] == 0xfe;
-}
-
-static bool
-is_own(const struct address *address)
-{
-	struct ifaddrs *interfaces;
-	bool own = false;
-
-	ck_assert_int_eq(getifaddrs(&interfaces), 0);
-	for (struct ifaddrs *at = interfaces; at != NULL; at = at->ifa_next) {
-		char text[ADDRESS_TEXT_BYTES];
-		if (at->ifa_addr == NULL || (at->ifa_addr->sa_family != AF_INET && at->ifa_addr->sa_family != AF_INET6))
-			continue;
-		socklen_t size =
-			at->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-		ck_assert_int_eq(getnameinfo(at->ifa_addr, size, text, sizeof text, NULL, 0, NI_NUMERICHOST), 0);
-		text[strcspn(text, "%")] = '\0';
-		struct address mine = address_of(text);
-		own |= address_equal(&mine, address);
-	}
-	freeifaddrs(interfaces);
-	return own;
-}
-
-static void
-check_against_oracle(const struct egress_policy *policy, const struct address *address)
-{
-	char text[ADDRESS_TEXT_BYTES];
-	bool expected = !oracle_refuses(address);
-
-	address_format(address, text);
-	struct egress_verdict verdict = egress_check_address(policy, "name.example", address);
-	if (verdict.allowed != expected && expected && is_own(address))
-		return;
-	/* Check's own assertions take their time, a hundred thousand times. */
-	if (verdict.allowed != expected || strstr(verdict.reason, text) == NULL)
-		ck_abort_msg("%s: %s", text, verdict.reason);
-	verdict = egress_check_host(policy, text);
-	if (verdict.allowed != expected)
-		ck_abort_msg("%s as a host: %s", text, verdict.reason);
-}
-
-/* Adds step (1 or -1) to the address as one number; false when that leaves the family. */
-static bool
-move(struct address *address, int step)
-{
-	for (int i = address->family == 4 ? 3 : 15; i >= 0; i--) {
-		address->bytes[i] = (uint8_t)(address->bytes[i] + step);
-		if (address->bytes[i] != (step > 0 ? 0 : 0xff))
-			return true;
-	}
-	return false;
-}
-
-static void
-check_edges(const struct egress_policy *policy, const struct address *base, int bits)
-{
-	struct address first = *base, last = *base;
-
-	for (int bit = bits; bit < (base->family == 4 ? 32 : 128); bit++)
-		last.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
-	ck_assert(oracle_refuses(&first));
-	ck_assert(oracle_refuses(&last));
-	check_against_oracle(policy, &first);
-	check_against_oracle(policy, &last);
-	if (move(&first, -1))
-		check_against_oracle(policy, &first);
-	if (move(&last, 1))
-		check_against_oracle(policy, &last);
-}
-
-START_TEST(keeps_the_edges)
-{
-	struct egress_policy *policy = policy_of(NULL, 0, NULL, 0);
-	struct address base;
-	int bits;
-
-	for (int i = 0; i < COUNT(refused); i++) {
-		read_range(refused[i], &base, &bits);
-		check_edges(policy, &base, bits);
-	}
-#define X(first, length, name)                                                                                         \
-	base = address_of(first);                                                                                      \
-	check_edges(policy, &base, length);
-#include "fetch/ranges.tbl.h"
-#undef X
-	egress_policy_unref(policy);
-}
-END_TEST
-
-static uint32_t
-next_random(uint64_t *state)
-{
-	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (uint32_t)(*state >> 32);
-}
-
-START_TEST(agrees_with_the_oracle)
-{
-	struct egress_policy *policy = policy_of(NULL, 0, NULL, 0);
-	uint64_t random = 1;
-
-	for (int round = 0; round < 100000; round++) {
-		struct address address = {.family = round % 2 == 0 ? 4 : 6};
-		for (int i = 0; i < (address.family == 4 ? 4 : 16); i++)
-			address.bytes[i] = (uint8_t)next_random(&random);
-		/* Half of the IPv6 ones in 2000::/3, some near the prefixes carved out of it, some with ISATAP. */
-		if (address.family == 6 && round % 4 == 1)
-			address.bytes[0] = (uint8_t)(0x20 | (address.bytes[0] & 0x1f));
-		if (address.family == 6 && round % 8 == 1)
-			address.bytes[0] = 0x20, address.bytes[1] = (uint8_t)(round / 8 % 3), address.bytes[2] &= 3;
-		if (address.family == 6 && round % 64 == 5)
-			memcpy(address.bytes + 8, (const uint8_t[]){(uint8_t)(round / 64 % 4), 0, 0x5e, 0xfe}, 4);
-		check_against_oracle(policy, &address);
-	}
-	egress_policy_unref(policy);
-}
-END_TEST
+/* ---- what is built in; unit_egress_oracle.c has its edges */
 
 START_TEST(names_the_range)
 {
@@ -286,33 +122,12 @@ START_TEST(names_the_range)
 	struct egress_policy *policy = policy_of(NULL, 0, NULL, 0);
 
 	for (int i = 0; i < COUNT(table); i++) {
-		struct egress_verdict verdict = egress_check_host(policy, table[i].address);
+		struct egress_verdict verdict = egress_check_host(policy, table[i].address, 80);
 		ck_assert_msg(!verdict.allowed, "%s", table[i].address);
 		ck_assert_msg(strstr(verdict.reason, table[i].reason) != NULL, "%s", verdict.reason);
 		ck_assert_msg(strstr(verdict.reason, "--egress-allow") != NULL, "%s", verdict.reason);
 		ck_assert_msg(strstr(verdict.reason, verdict.rule) != NULL, "%s, %s", verdict.reason, verdict.rule);
 	}
-	egress_policy_unref(policy);
-}
-END_TEST
-
-START_TEST(refuses_its_own_addresses)
-{
-	struct egress_policy *policy = policy_of(NULL, 0, NULL, 0);
-	struct ifaddrs *interfaces;
-	int seen = 0;
-
-	ck_assert_int_eq(getifaddrs(&interfaces), 0);
-	for (struct ifaddrs *at = interfaces; at != NULL; at = at->ifa_next) {
-		struct address address = {.family = 4};
-		if (at->ifa_addr == NULL || at->ifa_addr->sa_family != AF_INET)
-			continue;
-		memcpy(address.bytes, &((struct sockaddr_in *)(void *)at->ifa_addr)->sin_addr, 4);
-		ck_assert(!egress_check_address(policy, "name.example", &address).allowed);
-		seen++;
-	}
-	freeifaddrs(interfaces);
-	ck_assert_int_gt(seen, 0);
 	egress_policy_unref(policy);
 }
 END_TEST
@@ -374,9 +189,55 @@ START_TEST(reads_rules)
 		{"::ffff:10.0.0.1", false},
 		{"::ffff:10.0.0.0/104", false},
 		{"::ffff:0:0/96", false},
-		{"[::1]", false},
 		{"fe80::1%eth0", false},
-		{"db.example:80", false},
+		/* with ports */
+		{"10.0.0.0/8:443", true},
+		{"10.1.2.3:80", true},
+		{"0.0.0.0/0:65535", true},
+		{"db.example:80", true},
+		{"db.example.:1", true},
+		{"*.example:443", true},
+		{"[fd00::/8]:443", true},
+		{"[fd00::7]:443", true},
+		{"[::]:80", true},
+		{"[64:ff9b::10.0.0.0/104]:80", true},
+		{"[::1]", true},
+		{"[fd00::/8]", true},
+		{"fd00::7:443", true}, /* an address, as it stands */
+		{"10.0.0.0/8:", false},
+		{"10.0.0.0/8:0", false},
+		{"10.0.0.0/8:65536", false},
+		{"10.0.0.0/8:-1", false},
+		{"10.0.0.0/8:+80", false},
+		{"10.0.0.0/8: 80", false},
+		{"10.0.0.0/8:80 ", false},
+		{"10.0.0.0/8:x", false},
+		{"10.0.0.0/8:80-90", false},
+		{"10.0.0.0/8:80:90", false},
+		{"10.0.0.0:80/8", false},
+		{"db.example:", false},
+		{"db.example:http", false},
+		{"db.example:000080", false},
+		{"*.example:0", false},
+		{":80", false},
+		{"*:80", false},
+		{"[]", false},
+		{"[]:80", false},
+		{"[::1", false},
+		{"[::1:80", false},
+		{"[::1]80", false},
+		{"[::1]:", false},
+		{"[::1]:0", false},
+		{"[::1]/128", false},
+		{"[::1]/128:80", false},
+		{"[[::1]]:80", false},
+		{"::1]:80", false},
+		{"[10.0.0.1]:80", false},
+		{"[10.0.0.0/8]:80", false},
+		{"[db.example]:80", false},
+		{"[*.example]:80", false},
+		{"[::ffff:10.0.0.1]:80", false},
+		{"[fe80::1%eth0]:80", false},
 		{"http://db.example", false},
 		{"db.example/8", false},
 		{"münchen.de", false},
@@ -463,7 +324,20 @@ static const struct {
 	{"::/0", "8.8.8.0/24", "a.example", "2002:808:808::1", false},
 	{"::/0", "8.8.8.0/24", "a.example", "::8.8.8.8", false},
 	{"::/0", "8.8.8.0/24", "a.example", "2a00::5efe:808:808", false},
+	{"::/0", "8.8.8.0/24", "a.example", "2a00::200:5efe:808:808", false},
 	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b::8.8.9.8", true},
+	{"::/0", "8.8.8.0/24", "a.example", "::ffff:0:8.8.8.8", false},
+	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b:1::8.8.8.8", false},
+	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b:1:abcd:12:3456:808:808", false},
+	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b:1:abcd:8:808:800:0", false},
+	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b:1:ab08:8:808::", false},
+	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b:1:808:8:800::", false},
+	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b:1::8.8.9.8", true},
+	{"::/0", "8.8.8.0/24", "a.example", "2001:0:102:304:0:1234:f7f7:f7f7", false}, /* Teredo's client, XORed */
+	{"::/0", "8.8.8.0/24", "a.example", "2001:0:102:304:0:1234:808:808", true},
+	{"::/0", "8.8.8.0/24", "a.example", "2001:0:808:808:0:1234:f7f7:f6f7", false}, /* its server */
+	{"::/0", "8.8.8.0/24", "a.example", "2001:0:102:304:0:1234:f7f7:f6f7", true},
+	{"::/0", "8.8.8.0/24", "a.example", "2003:808:808::1", true},
 	/* deny alone */
 	{"", "8.8.8.8", "dns.example", "8.8.8.8", false},
 	{"", "8.8.8.8", "8.8.8.8.", "8.8.8.8", false},
@@ -486,6 +360,62 @@ START_TEST(applies_rules)
 }
 END_TEST
 
+/* One rule each; "" for none. */
+static const struct {
+	const char *allow, *deny, *host, *address;
+	int port;
+	bool allowed;
+} port_verdicts[] = {
+	{"10.0.0.0/8:443", "", "a.example", "10.1.2.3", 443, true},
+	{"10.0.0.0/8:443", "", "a.example", "10.1.2.3", 80, false},
+	{"10.0.0.0/8:443", "", "a.example", "10.1.2.3", 4430, false},
+	{"10.0.0.0/8:443", "", "a.example", "11.1.2.3", 80, true},
+	{"10.1.2.3:80", "", "10.1.2.3", "10.1.2.3", 80, true},
+	{"10.1.2.3:80", "", "10.1.2.3", "10.1.2.3", 81, false},
+	{"10.1.2.3:80", "", "10.1.2.4", "10.1.2.4", 80, false},
+	{"10.1.2.3:65535", "", "10.1.2.3", "10.1.2.3", 65535, true},
+	{"[fd00::/8]:443", "", "a.example", "fd12::1", 443, true},
+	{"[fd00::/8]:443", "", "a.example", "fd12::1", 80, false},
+	{"[fd00::7]:443", "", "a.example", "fd00::7", 443, true},
+	{"[fd00::7]:443", "", "a.example", "fd00::8", 443, false},
+	{"[fd00::7]", "", "a.example", "fd00::7", 1, true},
+	{"fd00::7:443", "", "a.example", "fd00::7", 443, false},
+	{"db.internal:5432", "", "DB.internal.", "10.0.0.1", 5432, true},
+	{"db.internal:5432", "", "db.internal", "10.0.0.1", 5433, false},
+	{"*.internal:443", "", "a.b.internal", "10.0.0.1", 443, true},
+	{"*.internal:443", "", "a.b.internal", "10.0.0.1", 80, false},
+	{"*.internal:443", "", "internal", "10.0.0.1", 443, false},
+	/* deny, for one port alone; it beats allow */
+	{"", "8.8.8.8:80", "8.8.8.8", "8.8.8.8", 80, false},
+	{"", "8.8.8.8:80", "8.8.8.8", "8.8.8.8", 443, true},
+	{"10.0.0.0/8", "10.0.0.0/8:22", "a.example", "10.0.0.1", 22, false},
+	{"10.0.0.0/8", "10.0.0.0/8:22", "a.example", "10.0.0.1", 23, true},
+	{"10.0.0.1:22", "10.0.0.0/8", "a.example", "10.0.0.1", 22, false},
+	{"10.0.0.0/8:22", "db.internal:22", "db.internal", "10.0.0.1", 22, false},
+	{"10.0.0.0/8", "db.internal:22", "db.internal", "10.0.0.1", 80, true},
+	{"", "*.example:80", "a.example", "8.8.8.8", 80, false},
+	{"", "*.example:80", "a.example", "8.8.8.8", 443, true},
+	{"::/0", "8.8.8.8:80", "a.example", "64:ff9b::8.8.8.8", 80, false},
+	{"::/0", "8.8.8.8:80", "a.example", "64:ff9b::8.8.8.8", 443, true},
+};
+
+START_TEST(minds_ports)
+{
+	char *allow = strdup(port_verdicts[_i].allow), *deny = strdup(port_verdicts[_i].deny);
+	struct egress_policy *policy = policy_of(&allow, allow[0] != '\0', &deny, deny[0] != '\0');
+	struct address address = address_of(port_verdicts[_i].address), literal;
+	const char *host = port_verdicts[_i].host;
+	struct egress_verdict verdict = egress_check_address(policy, host, port_verdicts[_i].port, &address);
+
+	ck_assert_msg(verdict.allowed == port_verdicts[_i].allowed, "row %d: %s", _i, verdict.reason);
+	if (address_parse(host, &literal) == 0)
+		ck_assert(egress_check_host(policy, host, port_verdicts[_i].port).allowed == verdict.allowed);
+	egress_policy_unref(policy);
+	free(allow);
+	free(deny);
+}
+END_TEST
+
 START_TEST(checks_hosts)
 {
 	static const struct {
@@ -496,8 +426,8 @@ START_TEST(checks_hosts)
 		{"a.evil.example", NULL},
 		{"a.bad.example.", "*.bad.example"},
 		{"bad.example", NULL},
-		{"localhost", NULL},
-		{"a.localhost", NULL},
+		{"localhost", "localhost (RFC 6761)"},
+		{"a.localhost", "localhost (RFC 6761)"},
 		{"127.0.0.1", "loopback (RFC 1122)"},
 		{"127.0.0.1.", "loopback (RFC 1122)"},
 		{"::1", "loopback (RFC 4291)"},
@@ -520,7 +450,7 @@ START_TEST(checks_hosts)
 	struct egress_policy *policy = policy_of(allow, 1, deny, 3);
 
 	for (int i = 0; i < COUNT(table); i++) {
-		struct egress_verdict verdict = egress_check_host(policy, table[i].host);
+		struct egress_verdict verdict = egress_check_host(policy, table[i].host, 80);
 		ck_assert_msg(verdict.allowed == (table[i].rule == NULL), "%s: %s", table[i].host, verdict.reason);
 		ck_assert_ptr_nonnull(verdict.rule);
 		if (table[i].rule != NULL)
@@ -540,10 +470,10 @@ START_TEST(takes_long_hosts)
 	for (int i = 0; i < 4; i++)
 		snprintf(rule + 63 * i, sizeof rule - 63 * (size_t)i, "%.62s.", host);
 	struct egress_policy *policy = policy_of(NULL, 0, deny, 1);
-	struct egress_verdict verdict = egress_check_host(policy, rule);
+	struct egress_verdict verdict = egress_check_host(policy, rule, 80);
 	ck_assert(!verdict.allowed);
 	ck_assert_str_eq(verdict.rule, rule);
-	ck_assert(!egress_check_host(policy, host).allowed);
+	ck_assert(!egress_check_host(policy, host, 80).allowed);
 	ck_assert(allows(policy, host, "8.8.8.8"));
 	ck_assert(!allows(policy, rule, "8.8.8.8"));
 	egress_policy_unref(policy);
@@ -573,13 +503,11 @@ main(void)
 	tcase_set_timeout(cases, 60);
 	tcase_add_test(cases, parses_addresses);
 	tcase_add_test(cases, compares_addresses);
-	tcase_add_test(cases, keeps_the_edges);
-	tcase_add_test(cases, agrees_with_the_oracle);
 	tcase_add_test(cases, names_the_range);
-	tcase_add_test(cases, refuses_its_own_addresses);
 	tcase_add_test(cases, reads_rules);
 	tcase_add_test(cases, names_the_bad_rule);
 	tcase_add_loop_test(cases, applies_rules, 0, COUNT(verdicts));
+	tcase_add_loop_test(cases, minds_ports, 0, COUNT(port_verdicts));
 	tcase_add_test(cases, checks_hosts);
 	tcase_add_test(cases, takes_long_hosts);
 	tcase_add_test(cases, counts_references);

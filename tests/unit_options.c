@@ -185,7 +185,8 @@ static const struct {
 	{"--", NULL, "\"--\": options only, no other arguments"},
 	{"url", NULL, "\"url\": options only, no other arguments"},
 	{"--egress-deny", "!",
-		"--egress-deny: \"!\" is not a CIDR, an address or a host name (try 10.0.0.0/8, *.internal)"},
+		"--egress-deny: \"!\" is not a CIDR, an address or a host name, with a port or without "
+		"(try 10.0.0.0/8, *.internal, db.internal:5432, [fd00::/8]:443)"},
 	{"--origin-limit", "a", "--origin-limit: \"a\" is not HOST[:PORT]=N (try api.example:443=4)"},
 	{"--origin-limit", "a=0", "--origin-limit: \"a=0\" is not HOST[:PORT]=N (try api.example:443=4)"},
 	{"--origin-limit", "a:0=1", "--origin-limit: \"a:0=1\" is not HOST[:PORT]=N (try api.example:443=4)"},

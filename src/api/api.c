@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "api/codec.h"
 #include "api/front.h"
@@ -290,6 +291,30 @@ limit_owners(struct service *service, const struct tokens *tokens)
 	return error;
 }
 
+/* Has jobs kept away from the doors. Each front thread has a socket of its own, most of them alike. */
+static int
+tell_where(struct api *api)
+{
+	struct buffer endpoints = {0}; /* of struct endpoint */
+	struct endpoint endpoint, last = {.port = 0};
+	struct sockaddr_storage bound;
+	int error;
+
+	for (size_t i = 0; (error = http_bound(api->http, i, &bound)) == 0; i++) {
+		if (!endpoint_of_socket((const struct sockaddr *)&bound, &endpoint) ||
+			(last.port == endpoint.port && address_equal(&last.address, &endpoint.address)))
+			continue;
+		buffer_append(&endpoints, &endpoint, sizeof endpoint);
+		last = endpoint;
+	}
+	if (error == -ENOENT)
+		error = endpoints.failed ? -ENOMEM
+					 : service_listening(api->service, (const void *)endpoints.data,
+						   endpoints.count / sizeof endpoint);
+	buffer_release(&endpoints);
+	return error;
+}
+
 int
 api_start(const struct config *config, struct service *service, struct api **ret, char **ret_message)
 {
@@ -314,6 +339,8 @@ api_start(const struct config *config, struct service *service, struct api **ret
 		error = limit_owners(service, api->tokens);
 	if (error == 0)
 		error = http_start(config, &setup, &api->http, ret_message);
+	if (error == 0 && (error = tell_where(api)) != 0)
+		http_stop(api->http);
 	if (error != 0) {
 		tokens_free(api->tokens);
 		free(api);

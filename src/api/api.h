@@ -17,6 +17,12 @@ const char *api_address(const struct api *api, size_t index);
 /* Looks at what api_start would trip over: addresses that need tokens, the tokens' file. 0 or -errno with a message. */
 int api_check(const struct config *config, char **ret_message) __attribute__((warn_unused_result));
 
+/*
+ * Judges the URL of --egress-check as POST /v1/egress/check does, look-ups included, and prints the same object on the
+ * standard output. Gives the exit status: 0 allowed, 1 refused, 2 no URL or no verdict (told on the standard error).
+ */
+int api_egress_check(const struct config *config);
+
 /* Takes over what SIGHUP may change, here and in the service, or nothing. Returns 0 or -errno with a message. */
 int api_reload(struct api *api, const struct config *config, char **ret_message) __attribute__((warn_unused_result));
 

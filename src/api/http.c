@@ -404,6 +404,20 @@ http_address(const struct http *http, size_t index)
 	return index < http->door_count ? http->doors[index].address : NULL;
 }
 
+int
+http_bound(const struct http *http, size_t index, struct sockaddr_storage *ret)
+{
+	socklen_t length = sizeof *ret;
+
+	if (index >= http->front_count)
+		return -ENOENT;
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->fronts[index].daemon, MHD_DAEMON_INFO_LISTEN_FD);
+	if (info == NULL || info->listen_fd < 0)
+		return -EBADF;
+	memset(ret, 0, sizeof *ret);
+	return getsockname(info->listen_fd, (struct sockaddr *)ret, &length) == 0 ? 0 : -errno;
+}
+
 bool
 http_listens_locally(const struct config *config, char *ret_what, size_t size)
 {

@@ -90,6 +90,11 @@ int http_start(const struct config *config, const struct http_setup *setup, stru
 /* The addresses that are listened on, as "http://ADDR:PORT", "https://ADDR:PORT" or "unix:PATH"; the index beyond the last gives NULL. */
 const char *http_address(const struct http *http, size_t index);
 
+struct sockaddr_storage;
+
+/* Where the listening socket at index is bound. Returns 0, -ENOENT beyond the last, or -errno. */
+int http_bound(const struct http *http, size_t index, struct sockaddr_storage *ret) __attribute__((warn_unused_result));
+
 /* True when every address is loopback or a unix socket; false with the first that is not, in words. */
 bool http_listens_locally(const struct config *config, char *ret_what, size_t size);
 

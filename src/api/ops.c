@@ -5,8 +5,6 @@
 
 #include "api/ops.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/codec.h"
@@ -243,91 +241,4 @@ ops_openapi(struct http_request *request)
 
 	buffer_append_string(&json, openapi_json);
 	front_send_json(request, &reply, &json);
-}
-
-/* ---- POST /v1/egress/check */
-
-struct check_state {
-	struct pool_check check;
-	struct http_request *request;
-};
-
-static void
-free_check(void *context)
-{
-	struct check_state *state = context;
-
-	egress_policy_unref(state->check.policy);
-	free(state->check.message);
-	free(state);
-}
-
-static void
-on_checked(struct pool_check *check)
-{
-	http_wake(((struct check_state *)check->context)->request);
-}
-
-static void
-answer_check(struct http_request *request)
-{
-	const struct check_state *state = request->state;
-	const struct pool_check *check = &state->check;
-	const struct egress_verdict *verdict = &check->verdict;
-	struct http_reply reply = {.status = 200};
-	struct buffer json = {0};
-	struct json_out out = {.buffer = &json};
-	char text[ADDRESS_TEXT_BYTES];
-
-	out_open(&out, NULL, '{');
-	out_boolean(&out, "allowed", verdict->allowed && check->message == NULL);
-	out_string(&out, "reason", check->message != NULL ? check->message : *verdict->reason ? verdict->reason : NULL);
-	out_string(
-		&out, "rule", check->message == NULL && verdict->rule != NULL && *verdict->rule ? verdict->rule : NULL);
-	out_open(&out, "addresses", '[');
-	for (size_t i = 0; i < check->address_count; i++) {
-		address_format(&check->addresses[i], text);
-		out_string(&out, NULL, text);
-	}
-	out_close(&out, ']');
-	out_close(&out, '}');
-	front_send_json(request, &reply, &json);
-}
-
-static void
-refuse_check(struct http_request *request, int error, const char *why)
-{
-	struct problem problem = {0};
-
-	if (error == -EINVAL)
-		problem_set(&problem, 400, "invalid", "/url", "%s", why);
-	else
-		problem_set(&problem, 503, "no_resources", NULL, "the look-up cannot be made: %s", strerror(-error));
-	http_send_problem(request, &problem, "");
-}
-
-void
-ops_egress_check(struct http_request *request)
-{
-	struct problem problem = {0};
-	const char *why = "";
-	char *url = codec_read_url(request->body.data, request->body.count, &problem);
-
-	if (url == NULL) {
-		http_send_problem(request, &problem, "");
-		return;
-	}
-	struct check_state *state = calloc(1, sizeof *state);
-	int error = -ENOMEM;
-	if (state != NULL) {
-		request->state = state;
-		request->state_free = free_check;
-		*state = (struct check_state){.request = request, .check = {.done = on_checked, .context = state}};
-		error = service_check_url(api_of(request)->service, url, &state->check, &why);
-	}
-	free(url);
-	if (error != 0)
-		refuse_check(request, error, why);
-	else
-		http_park(request, answer_check);
 }

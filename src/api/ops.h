@@ -9,6 +9,5 @@ void ops_readyz(struct http_request *request);
 void ops_metrics(struct http_request *request);
 void ops_info(struct http_request *request);
 void ops_openapi(struct http_request *request);
-void ops_egress_check(struct http_request *request);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "api/egress_check.h"
 #include "api/jobs.h"
 #include "api/ops.h"
 #include "api/wait.h"
@@ -46,7 +47,7 @@ static const struct route routes[] = {
 		.takes_json = true},
 	{.method = "POST",
 		.path = "/v1/egress/check",
-		.handle = ops_egress_check,
+		.handle = egress_check_post,
 		.params = "pretty",
 		.scope = TOKEN_SUBMIT,
 		.takes_json = true},

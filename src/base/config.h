@@ -77,6 +77,7 @@ struct config {
 	char *config_file;
 	bool check_config;
 	bool check_store;
+	char *egress_check; /* a URL; NULL: serve */
 	bool help;
 	bool version;
 };

@@ -11,6 +11,7 @@
  *   flags     RELOAD   SIGHUP takes a new value over
  *             COMPUTED the default is found when loading
  *             NO_FILE  not in the file
+ *             NO_ENVIRONMENT  not in the environment
  *             LOWER    kept in lower case
  *   check     what a value has to pass besides its kind, or NULL
  *   help      one line
@@ -72,9 +73,9 @@ X(SIZE, "store-max-bytes", store_max_bytes, 1, INT64_C(1) << 50, "512MiB", "SIZE
 	"memory for finished jobs, of the memory store")
 X(SIZE, "store-max-disk-bytes", store_max_disk_bytes, 1, INT64_C(1) << 50, "8GiB", "SIZE", 0, NULL,
 	"disk for large bodies, of the memory store")
-X(LIST, "egress-allow", egress_allow, 0, 0, NULL, "CIDR|HOST", RELOAD, check_egress_rule,
+X(LIST, "egress-allow", egress_allow, 0, 0, NULL, "CIDR|HOST[:PORT]", RELOAD, check_egress_rule,
 	"fetch from here although it is a refused range")
-X(LIST, "egress-deny", egress_deny, 0, 0, NULL, "CIDR|HOST", RELOAD, check_egress_rule,
+X(LIST, "egress-deny", egress_deny, 0, 0, NULL, "CIDR|HOST[:PORT]", RELOAD, check_egress_rule,
 	"never fetch from here; beats --egress-allow")
 X(STRING, "auth-token-file", auth_token_file, 0, 0, NULL, "FILE", RELOAD, NULL,
 	"bearer tokens of clients, one a line")
@@ -94,6 +95,8 @@ X(FLAG, "check-config", check_config, 0, 0, NULL, NULL, NO_FILE, NULL,
 	"check all options and stop")
 X(FLAG, "check-store", check_store, 0, 0, NULL, NULL, NO_FILE, NULL,
 	"check the database in the state directory and stop")
+X(STRING, "egress-check", egress_check, 0, 0, NULL, "URL", NO_FILE | NO_ENVIRONMENT, check_not_empty,
+	"say whether this URL may be fetched, and why, and stop")
 X(FLAG, "version", version, 0, 0, NULL, NULL, NO_FILE, NULL,
 	"print the version and stop")
 X(FLAG, "help", help, 0, 0, NULL, NULL, NO_FILE, NULL,

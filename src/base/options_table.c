@@ -95,9 +95,18 @@ static int
 check_egress_rule(struct load *load, const struct setting *setting)
 {
 	if (load->checks != NULL && load->checks->egress_rule != NULL && !load->checks->egress_rule(setting->value))
-		return FAIL(load, "%s: \"%s\" is not a CIDR, an address or a host name (try 10.0.0.0/8, *.internal)",
+		return FAIL(load,
+			"%s: \"%s\" is not a CIDR, an address or a host name, with a port or without "
+			"(try 10.0.0.0/8, *.internal, db.internal:5432, [fd00::/8]:443)",
 			setting->label, setting->value);
 	return 0;
+}
+
+/* Most texts may be empty, as if not given; one that makes the program do something else may not. */
+static int
+check_not_empty(struct load *load, const struct setting *setting)
+{
+	return *setting->value != '\0' ? 0 : FAIL(load, "%s: the value is empty", setting->label);
 }
 
 static int

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,31 +42,20 @@ hop_phase(const struct transfer *transfer)
 
 /* ---- callbacks */
 
-/* True when libcurl was told this address, or the URL names it: it has passed the guard. */
+/* True when libcurl was told this address, or the URL names it: it has passed the guard, for the URL's port. */
 static bool
-is_vetted(const struct transfer *transfer, const struct address *address)
+is_vetted(const struct transfer *transfer, const struct endpoint *to)
 {
 	struct address literal;
 
+	if (to->port != transfer->hop.origin.port)
+		return false;
 	if (transfer->resolved_us == 0)
-		return address_parse(transfer->hop.origin.host, &literal) == 0 && address_equal(&literal, address);
+		return address_parse(transfer->hop.origin.host, &literal) == 0 && address_equal(&literal, &to->address);
 	for (size_t i = 0; i < transfer->resolved.count; i++)
-		if (address_equal(&transfer->resolved.addresses[i], address))
+		if (address_equal(&transfer->resolved.addresses[i], &to->address))
 			return true;
 	return false;
-}
-
-static bool
-read_address(const struct sockaddr *from, struct address *ret)
-{
-	*ret = (struct address){.family = from->sa_family == AF_INET6 ? 6 : 4};
-	if (from->sa_family == AF_INET6)
-		memcpy(ret->bytes, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
-	else if (from->sa_family == AF_INET)
-		memcpy(ret->bytes, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
-	else
-		return false;
-	return true;
 }
 
 static curl_socket_t
@@ -88,9 +76,9 @@ static curl_socket_t
 on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *to)
 {
 	struct transfer *transfer = context;
-	struct address address;
+	struct endpoint endpoint;
 
-	if (purpose == CURLSOCKTYPE_IPCXN && read_address(&to->addr, &address) && is_vetted(transfer, &address))
+	if (purpose == CURLSOCKTYPE_IPCXN && endpoint_of_socket(&to->addr, &endpoint) && is_vetted(transfer, &endpoint))
 		return open_socket(to);
 	metric_add(METRIC_DENIED, 1);
 	transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy,
@@ -103,15 +91,18 @@ static int
 on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
 	struct transfer *transfer = context;
-	struct address address;
+	const struct origin_name *origin = &transfer->hop.origin;
+	struct address remote, local;
 
-	(void)local_ip, (void)remote_port, (void)local_port;
-	if (address_parse(remote_ip, &address) != 0) {
+	(void)local_port;
+	if (address_parse(remote_ip, &remote) != 0) {
 		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_policy, "the connection has no address");
 		return CURL_PREREQFUNC_ABORT;
 	}
 	/* A reused connection was vetted under the policy of its day: look again. */
-	struct egress_verdict verdict = egress_check_address(transfer->policy, transfer->hop.origin.host, &address);
+	bool know_local = local_ip != NULL && address_parse(local_ip, &local) == 0;
+	struct egress_verdict verdict = egress_check_connection(
+		transfer->policy, origin->host, remote_port, &remote, know_local ? &local : NULL);
 	if (!verdict.allowed) {
 		metric_add(METRIC_DENIED, 1);
 		transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);

@@ -178,8 +178,8 @@ judge(struct check_state *state, const struct resolved *resolved)
 		check->message = strdup(resolved->message);
 	else
 		for (size_t i = 0; i < resolved->count && check->verdict.allowed; i++)
-			check->verdict =
-				egress_check_address(check->policy, state->url.origin.host, &resolved->addresses[i]);
+			check->verdict = egress_check_address(
+				check->policy, state->url.origin.host, state->url.origin.port, &resolved->addresses[i]);
 	struct arena arena = state->arena;
 	arena_release(&arena);
 	check->done(check);
@@ -209,7 +209,7 @@ pool_check_url(struct pool *pool, const char *url, struct pool_check *check, con
 	lock_take(&pool->lock);
 	check->policy = egress_policy_ref(pool->policy);
 	lock_drop(&pool->lock);
-	check->verdict = egress_check_host(check->policy, state->url.origin.host);
+	check->verdict = egress_check_host(check->policy, state->url.origin.host, state->url.origin.port);
 	if (!check->verdict.allowed) {
 		resolved.count = address_parse(state->url.origin.host, &resolved.addresses[0]) == 0;
 		judge(state, &resolved);

@@ -273,8 +273,8 @@ static void
 begin_connect(struct transfer *transfer)
 {
 	for (size_t i = 0; i < transfer->resolved.count; i++) {
-		struct egress_verdict verdict = egress_check_address(
-			transfer->policy, transfer->hop.origin.host, &transfer->resolved.addresses[i]);
+		struct egress_verdict verdict = egress_check_address(transfer->policy, transfer->hop.origin.host,
+			transfer->hop.origin.port, &transfer->resolved.addresses[i]);
 
 		if (!verdict.allowed) {
 			metric_add(METRIC_DENIED, 1);
@@ -326,7 +326,8 @@ begin_hop(struct transfer *transfer)
 	transfer->wire_bytes = 0;
 	transfer->redirecting = false;
 	head_init(&transfer->head, &transfer->outcome->response->arena);
-	struct egress_verdict verdict = egress_check_host(transfer->policy, transfer->hop.origin.host);
+	struct egress_verdict verdict =
+		egress_check_host(transfer->policy, transfer->hop.origin.host, transfer->hop.origin.port);
 	if (!verdict.allowed) {
 		metric_add(METRIC_DENIED, 1);
 		transfer_fail(transfer, JOB_ERROR_denied_by_policy, "%s", verdict.reason);

@@ -22,7 +22,7 @@
 
 #include "base/buffer.h"
 #include "base/text.h"
-#include "fetch/egress.h"
+#include "fetch/host_name.h"
 
 #define URL_MAX_BYTES 16384
 #define HOST_TEXT_BYTES 256 /* 253 characters, or an address in brackets, and a NUL */

@@ -21,6 +21,8 @@ struct service {
 	struct pool *pool;
 	char **secret_headers; /* lower case: the usual ones, then --secret-header */
 	size_t secret_header_count;
+	struct endpoint *listening; /* where the front door does; main's thread alone */
+	size_t listening_count;
 	unsigned *
 		beats; /* service_beats's own: the turns of each loop, then the housekeeper's rounds, when it asked last */
 

@@ -26,13 +26,18 @@ service_egress_rule_valid(const char *rule)
 	return egress_rule_valid(rule);
 }
 
+/* The rules were read before, so NULL is a lack of memory. */
 static struct egress_policy *
-policy_of(const struct config *config)
+make_policy(const struct service *service, const struct config *config)
 {
+	const struct config_list *allow = &config->egress_allow, *deny = &config->egress_deny;
 	const char *bad;
+	struct egress_policy *policy = egress_policy_new(allow->items, allow->count, deny->items, deny->count, &bad);
 
-	return egress_policy_new(config->egress_allow.items, config->egress_allow.count, config->egress_deny.items,
-		config->egress_deny.count, &bad);
+	if (policy == NULL || egress_policy_set_listening(policy, service->listening, service->listening_count) == 0)
+		return policy;
+	egress_policy_unref(policy);
+	return NULL;
 }
 
 static int
@@ -98,7 +103,7 @@ make_pool(struct service *service)
 		.user_agent = "fetchpool/" FETCHPOOL_VERSION,
 		.secret_headers = service->secret_headers,
 		.secret_header_count = service->secret_header_count,
-		.policy = policy_of(service->config),
+		.policy = make_policy(service, service->config),
 	};
 	struct pool_hooks hooks = {.context = service, .take = run_take, .ended = run_ended};
 
@@ -186,6 +191,34 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 	return 0;
 }
 
+static int
+note_listening(struct service *service, const struct endpoint *endpoints, size_t count)
+{
+	struct endpoint *listening = calloc(count + 1, sizeof *listening);
+
+	if (listening == NULL)
+		return -ENOMEM;
+	if (count > 0)
+		memcpy(listening, endpoints, count * sizeof *listening);
+	free(service->listening);
+	service->listening = listening;
+	service->listening_count = count;
+	return 0;
+}
+
+int
+service_listening(struct service *service, const struct endpoint *endpoints, size_t count)
+{
+	if (note_listening(service, endpoints, count) != 0)
+		return -ENOMEM;
+	struct egress_policy *policy = make_policy(service, service->config);
+	if (policy == NULL)
+		return -ENOMEM;
+	pool_set_policy(service->pool, policy);
+	egress_policy_unref(policy);
+	return 0;
+}
+
 int
 service_start(struct service *service, char **ret_message)
 {
@@ -242,7 +275,7 @@ service_check_store(const struct config *config)
 int
 service_reload(struct service *service, const struct config *config)
 {
-	struct egress_policy *policy = policy_of(config);
+	struct egress_policy *policy = make_policy(service, config);
 	struct scheduler_limits limits;
 	struct origin_limit *origins;
 
@@ -309,6 +342,64 @@ int
 service_check_url(struct service *service, const char *url, struct pool_check *check, const char **ret_why)
 {
 	return pool_check_url(service->pool, url, check, ret_why);
+}
+
+/* Where the caller of service_judge waits for its answer. */
+struct judging {
+	struct lock lock;
+	struct cond answered;
+	bool done;
+};
+
+static void
+on_judged(struct pool_check *check)
+{
+	struct judging *judging = check->context;
+
+	lock_take(&judging->lock);
+	judging->done = true;
+	cond_signal(&judging->answered);
+	lock_drop(&judging->lock);
+}
+
+/* Asks, and waits for the answer, which the resolver gives in any case. */
+static int
+judge(struct service *service, const char *url, struct pool_check *check, const char **ret_why)
+{
+	struct judging judging = {.done = false};
+
+	lock_init(&judging.lock);
+	cond_init(&judging.answered);
+	*check = (struct pool_check){.done = on_judged, .context = &judging};
+	int error = pool_check_url(service->pool, url, check, ret_why);
+	lock_take(&judging.lock);
+	while (error == 0 && !judging.done)
+		cond_wait(&judging.answered, &judging.lock);
+	lock_drop(&judging.lock);
+	pool_stop(service->pool);
+	cond_release(&judging.answered);
+	lock_release(&judging.lock);
+	return error;
+}
+
+int
+service_judge(const struct config *config, const struct endpoint *listening, size_t count, const char *url,
+	struct pool_check *check, const char **ret_why)
+{
+	struct service *service = calloc(1, sizeof *service);
+
+	if (service == NULL)
+		return -ENOMEM;
+	service->config = config;
+	int error = note_listening(service, listening, count);
+	if (error == 0)
+		error = make_pool(service);
+	if (error == 0)
+		error = judge(service, url, check, ret_why);
+	pool_free(service->pool);
+	free(service->listening);
+	free(service);
+	return error;
 }
 
 void
@@ -463,5 +554,6 @@ service_free(struct service *service)
 	if (service->dir.path != NULL)
 		state_dir_close(&service->dir);
 	free(service->secret_headers);
+	free(service->listening);
 	free(service);
 }

@@ -32,6 +32,13 @@ int service_new(const struct config *config, struct service **ret, char **ret_me
  */
 int service_start(struct service *service, char **ret_message) __attribute__((warn_unused_result));
 
+/*
+ * Tells where the front door listens, as bound: jobs are kept from there. Between service_new and service_start, on main's
+ * thread. Returns 0 or -ENOMEM.
+ */
+int service_listening(struct service *service, const struct endpoint *endpoints, size_t count)
+	__attribute__((warn_unused_result));
+
 /* As ledger_sqlite_check on the state directory of the config, on stdout. Returns 0 when all is well, or 1. */
 int service_check_store(const struct config *config);
 
@@ -160,6 +167,13 @@ void service_owner_gauges_free(struct service_owner_gauges *gauges, int count);
 /* As pool_check_url. */
 int service_check_url(struct service *service, const char *url, struct pool_check *check, const char **ret_why)
 	__attribute__((warn_unused_result));
+
+/*
+ * The same without a service, by these settings and for a front door that listens here; waits for the answer. done,
+ * context and state of the check are not the caller's. Returns as above.
+ */
+int service_judge(const struct config *config, const struct endpoint *listening, size_t count, const char *url,
+	struct pool_check *check, const char **ret_why) __attribute__((warn_unused_result));
 
 /* ---- operate */
 
