@@ -556,6 +556,14 @@ START_TEST(a_command_explains_a_verdict)
 }
 END_TEST
 
+START_TEST(no_variable_makes_a_server_a_check)
+{
+	const struct server_run *run = run_server("FETCHPOOL_EGRESS_CHECK=http://8.8.8.8/", "--check-config");
+
+	expect_that(run->status == 0 && !*run->out, "exit status %d: %s", run->status, run->out);
+}
+END_TEST
+
 START_TEST(both_ways_give_the_same_answer)
 {
 	const char *path = file_with("check.conf", "egress-allow = 127.0.0.0/8\negress-deny = {8.8.4.4}\n");
@@ -607,6 +615,7 @@ main(void)
 	tcase_add_test(ruled, nor_when_it_listens_on_all_addresses);
 	tcase_add_test(ruled, a_rule_with_the_port_lets_it_in);
 	tcase_add_loop_test(ruled, a_command_explains_a_verdict, 0, COUNT_OF(command_checks));
+	tcase_add_test(ruled, no_variable_makes_a_server_a_check);
 	tcase_add_test(ruled, both_ways_give_the_same_answer);
 	return rig_run(suite);
 }
