@@ -6,7 +6,8 @@ tests_librig_a_SOURCES = \
 	tests/client.c tests/client.h \
 	tests/origin.c tests/origin.h \
 	tests/rig.c tests/rig.h \
-	tests/server.c tests/server.h
+	tests/server.c tests/server.h \
+	tests/tls_origin.c tests/tls_origin.h
 tests_librig_a_CPPFLAGS = $(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(ZLIB_CFLAGS) $(CRYPTO_CFLAGS)
 
 # A disk that fails when told, and whose writes are written down; the daemon gets it by LD_PRELOAD. It takes none of our flags, as it

@@ -18,7 +18,7 @@ libcurl, built with OpenSSL|pc libcurl 7.88.0|libcurl4-openssl-dev|libcurl-devel
 jansson|pc jansson 2.13|libjansson-dev|jansson-devel|jansson-dev|jansson|jansson
 SQLite|pc sqlite3 3.38.0|libsqlite3-dev|sqlite-devel|sqlite-dev|sqlite|sqlite
 c-ares|pc libcares 1.16.0|libc-ares-dev|c-ares-devel|c-ares-dev|c-ares|c-ares
-OpenSSL|pc libcrypto 1.1.1|libssl-dev|openssl-devel|openssl-dev|openssl|openssl@3
+OpenSSL|pc libssl 1.1.1|libssl-dev|openssl-devel|openssl-dev|openssl|openssl@3
 libidn2|pc libidn2 2.0.5|libidn2-dev|libidn2-devel|libidn2-dev|libidn2|libidn2
 libconfuse|pc libconfuse 3.2|libconfuse-dev|libconfuse-devel|confuse-dev|confuse|confuse
 libev|ev|libev-dev|libev-devel|libev-dev|libev|libev
