@@ -125,6 +125,8 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/head.h \
 	src/fetch/hop.c \
 	src/fetch/hop.h \
+	src/fetch/hop_request.c \
+	src/fetch/hop_request.h \
 	src/fetch/host_name.c \
 	src/fetch/host_name.h \
 	src/fetch/loop.c \
@@ -132,6 +134,8 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/names.tbl.h \
 	src/fetch/pool.c \
 	src/fetch/pool.h \
+	src/fetch/proxy.c \
+	src/fetch/proxy.h \
 	src/fetch/ranges.tbl.h \
 	src/fetch/redirect.c \
 	src/fetch/redirect.h \
@@ -145,10 +149,14 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/resolver_lookups.h \
 	src/fetch/sink.c \
 	src/fetch/sink.h \
+	src/fetch/tls.c \
+	src/fetch/tls.h \
 	src/fetch/transfer.c \
 	src/fetch/transfer.h \
 	src/fetch/url.c \
 	src/fetch/url.h \
+	src/fetch/ways.c \
+	src/fetch/ways.h \
 	src/ledger/ledger.c \
 	src/ledger/ledger.h \
 	src/ledger/memory.c \

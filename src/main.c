@@ -41,7 +41,10 @@ struct program {
 	sigset_t signals;
 };
 
-static const struct options_checks checks = {.egress_rule = service_egress_rule_valid};
+static const struct options_checks checks = {
+	.egress_rule = service_egress_rule_valid,
+	.proxy_problem = service_proxy_problem,
+};
 
 /* As options_load. Sockets that were passed take the place of the default address, and stand beside those that were asked for. */
 static int
@@ -176,7 +179,7 @@ reload(struct program *program)
 	}
 	if (error == 0) {
 		metric_add(METRIC_RELOADS, 1);
-		log_info("reloaded tokens, certificate, egress rules, origin limits and log level");
+		log_info("reloaded tokens, certificates, egress rules, CA bundles, proxies, origin limits and log level");
 	} else {
 		log_error("nothing reloaded: %s", message != NULL ? message : strerror(-error));
 	}
@@ -289,7 +292,7 @@ main(int argc, char **argv)
 		options_print_help(stdout);
 	else if (program.config.version)
 		printf("fetchpool %s\n", FETCHPOOL_VERSION);
-	else if (api_check(&program.config, &message) != 0)
+	else if (api_check(&program.config, &message) != 0 || service_check(&program.config, &message) != 0)
 		status = refuse(message);
 	else if (program.config.check_store)
 		status = service_check_store(&program.config);

@@ -121,8 +121,8 @@ make_context(struct tls_origin *origin, const struct tls_origin_options *options
 	char names[300] = "DNS:other.example";
 
 	if (options->cert != TLS_ORIGIN_WRONG_HOST)
-		snprintf(names, sizeof names, "IP:127.0.0.1,DNS:localhost%s%s", options->host == NULL ? "" : ",DNS:",
-			options->host == NULL ? "" : options->host);
+		snprintf(names, sizeof names, "IP:127.0.0.1,DNS:localhost%s%s",
+			options->host == NULL ? "" : ",DNS:", options->host == NULL ? "" : options->host);
 	X509 *cert = cert_new("an origin", key, own ? NULL : ca, own ? key : ca_key, names,
 		options->cert == TLS_ORIGIN_EXPIRED ? -DAY_S : 30 * DAY_S);
 	origin->ca = pem_of(ca, NULL);
@@ -157,8 +157,8 @@ read_head(SSL *ssl, char *head, size_t *used)
 		char *end = strstr(head, "\r\n\r\n");
 		if (end != NULL)
 			return (size_t)(end - head) + 4;
-		int got = *used + 1 < MAX_HEAD_BYTES ? SSL_read(ssl, head + *used, (int)(MAX_HEAD_BYTES - *used - 1))
-						     : 0;
+		int got =
+			*used + 1 < MAX_HEAD_BYTES ? SSL_read(ssl, head + *used, (int)(MAX_HEAD_BYTES - *used - 1)) : 0;
 		if (got <= 0)
 			return 0;
 		*used += (size_t)got;

@@ -376,9 +376,9 @@ api_reload(struct api *api, const struct config *config, char **ret_message)
 		http_tls_pair_unref(pair);
 		return error;
 	}
-	error = limit_owners(api->service, tokens);
+	error = service_reload(api->service, config, ret_message);
 	if (error == 0)
-		error = service_reload(api->service, config);
+		error = limit_owners(api->service, tokens);
 	if (error == 0) {
 		tokens_swap(api->tokens, tokens);
 		http_certificate_use(api->http, pair);

@@ -149,6 +149,7 @@ put_numbers(struct sha256 *hash, const struct job_spec *spec, const struct job_s
 	put_number(hash, "delay", spec->delay_ms, usual->delay_ms);
 	put_number(hash, "run_at", spec->run_at_wall_ms, usual->run_at_wall_ms);
 	put_number(hash, "ttl", spec->ttl_ms, usual->ttl_ms);
+	put_number(hash, "tls.insecure", spec->tls_insecure, usual->tls_insecure);
 }
 
 static int
@@ -160,6 +161,9 @@ put_spec(struct sha256 *hash, const struct job_spec *spec, const struct job_spec
 	put_text(hash, "auth", spec->authorization);
 	put_numbers(hash, spec, usual);
 	put_expect(hash, &spec->expect);
+	put_text(hash, "tls.ca", spec->tls_ca);
+	put_text(hash, "tls.client_cert", spec->tls_client_cert);
+	put_text(hash, "proxy", spec->proxy);
 	for (size_t i = 0; i < spec->tag_count; i++)
 		put_text(hash, "tag", spec->tags[i]);
 	if (put_headers(hash, &spec->headers) != 0 || put_body(hash, spec) != 0)

@@ -284,6 +284,65 @@ read_expect(void *context, const json_t *value, struct problem *problem)
 	return codec_each(value, keys, sizeof keys / sizeof *keys, context, problem);
 }
 
+/* ---- tls, proxy */
+
+#define MAX_NAME_BYTES 64
+
+/* The name of something in the server's configuration; whether it is there is the service's to say. */
+static int
+read_name(struct spec_reader *reader, const json_t *value, char **ret, struct problem *problem)
+{
+	const char *name = json_string_value(value);
+
+	if (name == NULL || strlen(name) > MAX_NAME_BYTES || !text_is_token(name, strlen(name)))
+		return codec_wrong(problem, "this has to be the name that the server's configuration gives it");
+	return read_string(reader, value, ret, problem);
+}
+
+static int
+read_tls_ca(void *context, const json_t *value, struct problem *problem)
+{
+	struct spec_reader *reader = context;
+
+	return read_name(reader, value, &reader->spec->tls_ca, problem);
+}
+
+static int
+read_tls_client_cert(void *context, const json_t *value, struct problem *problem)
+{
+	struct spec_reader *reader = context;
+
+	return read_name(reader, value, &reader->spec->tls_client_cert, problem);
+}
+
+static int
+read_tls_insecure(void *context, const json_t *value, struct problem *problem)
+{
+	return codec_read_boolean(value, &((struct spec_reader *)context)->spec->tls_insecure, problem);
+}
+
+static int
+read_tls(void *context, const json_t *value, struct problem *problem)
+{
+	static const struct codec_key keys[] = {
+		{"ca", read_tls_ca, false},
+		{"client_cert", read_tls_client_cert, false},
+		{"insecure", read_tls_insecure, false},
+	};
+
+	if (!json_is_object(value))
+		return codec_wrong(problem, "tls is an object with any of ca, client_cert, insecure");
+	return codec_each(value, keys, sizeof keys / sizeof *keys, context, problem);
+}
+
+static int
+read_proxy(void *context, const json_t *value, struct problem *problem)
+{
+	struct spec_reader *reader = context;
+
+	return read_name(reader, value, &reader->spec->proxy, problem);
+}
+
 /* ---- tags, meta, idempotency_key */
 
 static int
@@ -367,6 +426,8 @@ static const struct codec_key spec_keys[] = {
 	{"max_body_bytes", read_max_body_bytes, false},
 	{"decompress", read_decompress, false},
 	{"expect", read_expect, false},
+	{"tls", read_tls, false},
+	{"proxy", read_proxy, false},
 	{"priority", read_priority, false},
 	{"delay", read_delay, false},
 	{"run_at", read_run_at, false},

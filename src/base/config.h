@@ -65,7 +65,12 @@ struct config {
 	int64_t store_max_disk_bytes;
 	struct config_list egress_allow;
 	struct config_list egress_deny;
-	char *auth_token_file; /* NULL: none */
+	struct config_list origin_ca;   /* NAME=FILE */
+	struct config_list origin_cert; /* NAME=FILE */
+	bool allow_insecure_tls;
+	struct config_list proxy;          /* NAME=URL, which may hold a password */
+	struct config_list proxy_resolves; /* names of proxies */
+	char *auth_token_file;             /* NULL: none */
 	char *auth_token_file_source;
 	struct config_token *tokens; /* from the file's sections */
 	size_t token_count;

@@ -119,7 +119,7 @@ apply_environment(struct load *load)
 	int error = 0;
 
 	for (size_t i = 0; i < OPTION_TOTAL && error == 0; i++)
-		if (option_table[i].kind != OPTION_FLAG && !(option_table[i].flags & NO_ENVIRONMENT))
+		if (!(option_table[i].flags & NO_ENVIRONMENT))
 			error = apply_variable(load, i);
 	return error;
 }

@@ -16,6 +16,7 @@
 /* Checks of values that this room cannot judge; NULL members pass everything. */
 struct options_checks {
 	bool (*egress_rule)(const char *rule);
+	const char *(*proxy_problem)(const char *named_url); /* NULL: none; nothing of the value is in it */
 };
 
 /*
@@ -47,7 +48,10 @@ size_t options_count(void);
 /* The option at index, in the order of --help. */
 struct option_view options_view(size_t index);
 
-/* Writes the value as a user would give it (a list's values with blanks between, nothing as ""), cut to size. */
+/*
+ * Writes the value as a user would give it (a list's values with blanks between, nothing as ""), cut to size. User and
+ * password of a URL are written as ***.
+ */
 void options_value_text(const struct config *config, size_t index, char *buffer, size_t size);
 
 /* The value of a duration (milliseconds), size (bytes) or count; false for other kinds. */

@@ -13,6 +13,7 @@
  *             NO_FILE  not in the file
  *             NO_ENVIRONMENT  not in the environment
  *             LOWER    kept in lower case
+ *             USERINFO values hold URLs, of which user and password are never shown
  *   check     what a value has to pass besides its kind, or NULL
  *   help      one line
  */
@@ -77,6 +78,16 @@ X(LIST, "egress-allow", egress_allow, 0, 0, NULL, "CIDR|HOST[:PORT]", RELOAD, ch
 	"fetch from here although it is a refused range")
 X(LIST, "egress-deny", egress_deny, 0, 0, NULL, "CIDR|HOST[:PORT]", RELOAD, check_egress_rule,
 	"never fetch from here; beats --egress-allow")
+X(LIST, "origin-ca", origin_ca, 0, 0, NULL, "NAME=FILE", RELOAD, check_named_file,
+	"a bundle of CAs for specs that name it; default=FILE is for those that name none")
+X(LIST, "origin-cert", origin_cert, 0, 0, NULL, "NAME=FILE", RELOAD, check_named_file,
+	"a certificate with its key for specs that name it")
+X(FLAG, "allow-insecure-tls", allow_insecure_tls, 0, 0, NULL, NULL, RELOAD, NULL,
+	"let specs switch off the check of the origin's certificate")
+X(LIST, "proxy", proxy, 0, 0, NULL, "NAME=URL", RELOAD | USERINFO, check_proxy,
+	"a proxy for specs that name it: http, https or socks5h")
+X(LIST, "proxy-resolves", proxy_resolves, 0, 0, NULL, "NAME", RELOAD, check_token,
+	"this proxy looks names up, unseen by the egress guard")
 X(STRING, "auth-token-file", auth_token_file, 0, 0, NULL, "FILE", RELOAD, NULL,
 	"bearer tokens of clients, one a line")
 X(LIST, "server-name", server_name, 0, 0, NULL, "NAME", LOWER, check_server_name,
@@ -91,14 +102,14 @@ X(ENUM, "log-format", log_format, 0, 0, "text", "text|json", 0, NULL,
 	"the form of a line of the log")
 X(STRING, "config", config_file, 0, 0, NULL, "FILE", NO_FILE, NULL,
 	"read options from this file too")
-X(FLAG, "check-config", check_config, 0, 0, NULL, NULL, NO_FILE, NULL,
+X(FLAG, "check-config", check_config, 0, 0, NULL, NULL, NO_FILE | NO_ENVIRONMENT, NULL,
 	"check all options and stop")
-X(FLAG, "check-store", check_store, 0, 0, NULL, NULL, NO_FILE, NULL,
+X(FLAG, "check-store", check_store, 0, 0, NULL, NULL, NO_FILE | NO_ENVIRONMENT, NULL,
 	"check the database in the state directory and stop")
 X(STRING, "egress-check", egress_check, 0, 0, NULL, "URL", NO_FILE | NO_ENVIRONMENT, check_not_empty,
 	"say whether this URL may be fetched, and why, and stop")
-X(FLAG, "version", version, 0, 0, NULL, NULL, NO_FILE, NULL,
+X(FLAG, "version", version, 0, 0, NULL, NULL, NO_FILE | NO_ENVIRONMENT, NULL,
 	"print the version and stop")
-X(FLAG, "help", help, 0, 0, NULL, NULL, NO_FILE, NULL,
+X(FLAG, "help", help, 0, 0, NULL, NULL, NO_FILE | NO_ENVIRONMENT, NULL,
 	"print this and stop")
 /* clang-format on */

@@ -19,7 +19,7 @@
 #define OPTION_NAME_BYTES 64 /* the longest name and its NUL */
 
 /* The words of the table's column flags. */
-enum { RELOAD = 1, COMPUTED = 2, NO_FILE = 4, LOWER = 8, NO_ENVIRONMENT = 16 };
+enum { RELOAD = 1, COMPUTED = 2, NO_FILE = 4, LOWER = 8, NO_ENVIRONMENT = 16, USERINFO = 32 };
 
 /* INDEX_member: the place of an option in the table. */
 enum {

@@ -109,6 +109,32 @@ check_not_empty(struct load *load, const struct setting *setting)
 	return *setting->value != '\0' ? 0 : FAIL(load, "%s: the value is empty", setting->label);
 }
 
+#define NAME_MAX_BYTES 64
+
+/* NAME=FILE. */
+static int
+check_named_file(struct load *load, const struct setting *setting)
+{
+	size_t length = strcspn(setting->value, "=");
+
+	if (setting->value[length] == '\0' || setting->value[length + 1] == '\0' || length > NAME_MAX_BYTES ||
+		!text_is_token(setting->value, length))
+		return FAIL(load, "%s: \"%s\" is not NAME=FILE (try internal=/etc/fetchpool/internal.pem)",
+			setting->label, setting->value);
+	return 0;
+}
+
+/* The value is not told: it may hold a password. */
+static int
+check_proxy(struct load *load, const struct setting *setting)
+{
+	const char *problem = load->checks == NULL || load->checks->proxy_problem == NULL
+		? NULL
+		: load->checks->proxy_problem(setting->value);
+
+	return problem == NULL ? 0 : FAIL(load, "%s: %s", setting->label, problem);
+}
+
 static int
 check_server_name(struct load *load, const struct setting *setting)
 {
@@ -121,7 +147,8 @@ static int
 check_token(struct load *load, const struct setting *setting)
 {
 	if (!text_is_token(setting->value, strlen(setting->value)))
-		return FAIL(load, "%s: \"%s\" is not the name of a header", setting->label, setting->value);
+		return FAIL(load, "%s: \"%s\" is not %s", setting->label, setting->value,
+			setting->index == INDEX_proxy_resolves ? "the name of a proxy" : "the name of a header");
 	return 0;
 }
 

@@ -45,10 +45,16 @@ count_format(int64_t value, char *buffer, size_t size)
 
 /* ---- readers */
 
+/* By itself on the command line; yes or no elsewhere. */
 static int
 set_flag(struct load *load, const struct setting *setting)
 {
-	*(bool *)member_of(load, setting->index) = true;
+	const char *text = setting->value;
+	bool yes = text == NULL || strcmp(text, "yes") == 0;
+
+	if (!yes && strcmp(text, "no") != 0)
+		return FAIL(load, "%s: \"%s\" is not yes or no", setting->label, text);
+	*(bool *)member_of(load, setting->index) = yes;
 	return 0;
 }
 
@@ -158,17 +164,33 @@ text_string(const void *member, const struct option *option, char *buffer, size_
 	snprintf(buffer, size, "%s", text != NULL ? text : "");
 }
 
+/* Where user and password of the item's URL begin; gives where they end, 0 when there are none. */
+static size_t
+userinfo(const char *item, size_t *ret_begin)
+{
+	const char *begin = strstr(item, "://"), *end = strrchr(item, '@');
+
+	if (begin == NULL || end == NULL || end < begin)
+		return 0;
+	*ret_begin = (size_t)(begin + 3 - item);
+	return (size_t)(end - item);
+}
+
 static void
 text_list(const void *member, const struct option *option, char *buffer, size_t size)
 {
 	const struct config_list *list = member;
 	size_t used = 0;
 
-	(void)option;
 	if (size > 0)
 		*buffer = '\0';
-	for (size_t i = 0; i < list->count && used < size; i++)
-		used += (size_t)snprintf(buffer + used, size - used, "%s%s", i > 0 ? " " : "", list->items[i]);
+	for (size_t i = 0; i < list->count && used < size; i++) {
+		const char *item = list->items[i];
+		size_t begin = 0, end = option->flags & USERINFO ? userinfo(item, &begin) : 0;
+
+		used += (size_t)snprintf(buffer + used, size - used, "%s%.*s%s%s", i > 0 ? " " : "", (int)begin, item,
+			end > 0 ? "***" : "", item + end);
+	}
 }
 
 static void

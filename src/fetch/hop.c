@@ -16,15 +16,11 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "base/text.h"
+#include "fetch/hop_request.h"
 #include "fetch/redirect.h"
 
 /* The body of a redirect is read and dropped, to keep the connection, but only so far. */
 #define REDIRECT_BODY_MAX 65536
-
-/* Request bodies up to this size go out in one piece with the head; larger ones are read from us as the socket takes
- * them, so that we know when the last byte was handed over. */
-#define SMALL_BODY_BYTES 32768
 
 enum job_phase
 hop_phase(const struct transfer *transfer)
@@ -35,6 +31,8 @@ hop_phase(const struct transfer *transfer)
 		return transfer->phase;
 	if (strcmp(transfer->hop.origin.scheme, "https") != 0)
 		return JOB_PHASE_connect;
+	if (transfer->proxy != NULL)
+		return transfer->tls.begun ? JOB_PHASE_tls : JOB_PHASE_connect;
 	/* Counted when TCP is connected; the times are only told once TLS is done, too. */
 	curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connected);
 	return connected > 0 ? JOB_PHASE_tls : JOB_PHASE_connect;
@@ -42,12 +40,17 @@ hop_phase(const struct transfer *transfer)
 
 /* ---- callbacks */
 
-/* True when libcurl was told this address, or the URL names it: it has passed the guard, for the URL's port. */
+/*
+ * True when libcurl was told this address, or the URL names it: it has passed the guard, for the URL's port. Or it is the
+ * proxy's.
+ */
 static bool
 is_vetted(const struct transfer *transfer, const struct endpoint *to)
 {
 	struct address literal;
 
+	if (transfer->proxy != NULL)
+		return proxy_is_at(&transfer->proxied, to);
 	if (to->port != transfer->hop.origin.port)
 		return false;
 	if (transfer->resolved_us == 0)
@@ -86,12 +89,29 @@ on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *to)
 	return CURL_SOCKET_BAD;
 }
 
+/*
+ * A reused connection was vetted under the policy of its day: look again. By a proxy the address is the proxy's; a tunnel
+ * is only reused for the address that was vetted for this hop, since libcurl compares what tunnels lead to.
+ */
+static bool
+is_still_allowed(struct transfer *transfer, int port, const struct address *remote, const struct address *local)
+{
+	if (transfer->proxy != NULL)
+		return true;
+	struct egress_verdict verdict =
+		egress_check_connection(transfer->policy, transfer->hop.origin.host, port, remote, local);
+	if (verdict.allowed)
+		return true;
+	metric_add(METRIC_DENIED, 1);
+	transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);
+	return false;
+}
+
 /* Called when the connection is made (or reused) and the request is about to be sent on it. */
 static int
 on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
 	struct transfer *transfer = context;
-	const struct origin_name *origin = &transfer->hop.origin;
 	struct address remote, local;
 
 	(void)local_port;
@@ -99,15 +119,9 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_policy, "the connection has no address");
 		return CURL_PREREQFUNC_ABORT;
 	}
-	/* A reused connection was vetted under the policy of its day: look again. */
 	bool know_local = local_ip != NULL && address_parse(local_ip, &local) == 0;
-	struct egress_verdict verdict = egress_check_connection(
-		transfer->policy, origin->host, remote_port, &remote, know_local ? &local : NULL);
-	if (!verdict.allowed) {
-		metric_add(METRIC_DENIED, 1);
-		transfer_note_failure(transfer, JOB_ERROR_denied_by_policy, JOB_PHASE_policy, "%s", verdict.reason);
+	if (!is_still_allowed(transfer, remote_port, &remote, know_local ? &local : NULL))
 		return CURL_PREREQFUNC_ABORT;
-	}
 	transfer->sent = true;
 	if (++transfer->sends > 1 && !method_idempotent(transfer->method)) {
 		/* libcurl found the connection dead and would send the request again: it may have been seen. */
@@ -118,7 +132,7 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 	transfer->phase = JOB_PHASE_send;
 	transfer->sent_us = 0;
 	transfer->body_sent = 0;
-	if (!transfer->send_body || transfer->job->spec->body_bytes <= SMALL_BODY_BYTES) {
+	if (!transfer->send_body || transfer->job->spec->body_bytes <= HOP_SMALL_BODY_BYTES) {
 		transfer->sent_us = mono_us();
 		transfer->phase = JOB_PHASE_first_byte;
 	}
@@ -126,8 +140,8 @@ on_prereq(void *context, char *remote_ip, char *local_ip, int remote_port, int l
 	return CURL_PREREQFUNC_OK;
 }
 
-static size_t
-on_read(char *buffer, size_t size, size_t count, void *context)
+size_t
+hop_on_read(char *buffer, size_t size, size_t count, void *context)
 {
 	struct transfer *transfer = context;
 	const struct job_spec *spec = transfer->job->spec;
@@ -335,120 +349,6 @@ on_write(char *bytes, size_t size, size_t count, void *context)
 
 /* ---- the request */
 
-static bool
-append(struct curl_slist **list, const char *line)
-{
-	struct curl_slist *longer = curl_slist_append(*list, line);
-
-	if (longer == NULL)
-		return false;
-	*list = longer;
-	return true;
-}
-
-static bool
-append_field(struct curl_slist **list, const char *name, const char *value)
-{
-	char small[512], *line = small;
-	size_t length = strlen(name) + strlen(value) + 3;
-
-	if (length > sizeof small && (line = malloc(length)) == NULL)
-		return false;
-	/* libcurl's spelling of a field with an empty value is "name;". */
-	snprintf(line, length, *value == '\0' ? "%s;%s" : "%s: %s", name, value);
-	bool ok = append(list, line);
-	if (line != small)
-		free(line);
-	return ok;
-}
-
-static bool
-is_secret(const struct transfer *transfer, const char *name)
-{
-	const struct pool_settings *settings = transfer->settings;
-
-	for (size_t i = 0; i < settings->secret_header_count; i++)
-		if (text_equal_nocase(name, settings->secret_headers[i]))
-			return true;
-	return false;
-}
-
-static bool
-append_client_fields(struct transfer *transfer)
-{
-	const struct job_spec *spec = transfer->job->spec;
-
-	for (size_t i = 0; i < spec->headers.count; i++) {
-		const struct field *field = &spec->headers.items[i];
-
-		if (!transfer->send_secret && is_secret(transfer, field->name))
-			continue;
-		if (spec->has_body && !transfer->send_body && redirect_body_field(field->name))
-			continue;
-		if (!append_field(&transfer->headers, field->name, field->value))
-			return false;
-	}
-	return true;
-}
-
-static bool
-set_headers(struct transfer *transfer)
-{
-	const struct job_spec *spec = transfer->job->spec;
-	bool body = spec->has_body && transfer->send_body;
-
-	if (!append_client_fields(transfer))
-		return false;
-	if (spec->authorization != NULL && transfer->send_secret &&
-		!append_field(&transfer->headers, "Authorization", spec->authorization))
-		return false;
-	if (spec->decompress && !fields_have(&spec->headers, "accept-encoding") &&
-		!append_field(&transfer->headers, "Accept-Encoding", decode_accepted()))
-		return false;
-	if (!append(&transfer->headers, "Expect:"))
-		return false;
-	/* Without a type of the client's own libcurl would call every body a form. */
-	if (!fields_have(&spec->headers, "content-type") || !body)
-		if (!append(&transfer->headers,
-			    body && spec->body_is_json ? "Content-Type: application/json" : "Content-Type:"))
-			return false;
-	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
-	return true;
-}
-
-static void
-set_method(struct transfer *transfer)
-{
-	const struct job_spec *spec = transfer->job->spec;
-	const char *method = transfer->method;
-	CURL *easy = transfer->easy;
-	bool body = spec->has_body && transfer->send_body;
-	bool empty = !body && (!strcmp(method, "POST") || !strcmp(method, "PUT") || !strcmp(method, "PATCH"));
-
-	if (strcmp(method, "HEAD") == 0) {
-		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-		return;
-	}
-	if (body || empty) {
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(body ? spec->body_bytes : 0));
-		if (empty || spec->body_bytes <= SMALL_BODY_BYTES) {
-			curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body ? (const char *)spec->body : "");
-		} else {
-			curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
-			curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-		}
-	}
-	if (strcmp(method, body || empty ? "POST" : "GET") != 0)
-		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-	/*
-	 * On a kept connection that the origin is just closing nobody could tell whether a POST was seen: it would fail,
-	 * since it may not be sent twice. Nor does libcurl repeat a request of which more than the first piece is sent.
-	 */
-	if (!method_idempotent(method) || (body && spec->body_bytes > SMALL_BODY_BYTES))
-		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-}
-
 /* Our clocks end a connect; libcurl's own is there to make it turn to the next address in time. */
 static long
 connect_timeout_ms(const struct transfer *transfer)
@@ -470,17 +370,27 @@ set_common(struct transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, transfer->settings->user_agent);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_timeout_ms(transfer));
-	/* The store of CAs is only kept when there is no directory of them; it is then read once, not at each connection. */
-	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, -1L);
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
-	if (transfer->resolve != NULL)
-		curl_easy_setopt(easy, CURLOPT_RESOLVE, transfer->resolve);
+}
+
+/* To another origin than the job's own no certificate is shown. */
+static void
+choose_tls(struct transfer *transfer)
+{
+	const struct job_spec *spec = transfer->job->spec;
+
+	transfer->tls = (struct tls_choice){
+		.store = ways_store(transfer->ways, spec->tls_ca),
+		.proxy_store = ways_store(transfer->ways, NULL),
+		.identity = transfer->send_secret ? ways_identity(transfer->ways, spec->tls_client_cert) : NULL,
+		.insecure = spec->tls_insecure,
+		.way = transfer->proxy != NULL ? transfer->proxy->id : 0,
+	};
+	tls_prepare(transfer->easy, &transfer->tls);
 }
 
 static void
@@ -518,21 +428,51 @@ pin_addresses(struct transfer *transfer)
 		buffer_printf(&line, address->family == 6 ? "%s[%s]" : "%s%s", i == 0 ? "" : ",", text);
 	}
 	char *pinned = buffer_steal(&line);
-	bool ok = pinned != NULL && append(&transfer->resolve, pinned);
+	bool ok = pinned != NULL && hop_append(&transfer->resolve, pinned);
 	free(pinned);
 	return ok;
+}
+
+static int
+go_direct(struct transfer *transfer)
+{
+	if (!pin_addresses(transfer))
+		return -ENOMEM;
+	/* Neither from the environment. */
+	curl_easy_setopt(transfer->easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(transfer->easy, CURLOPT_NOPROXY, "*");
+	if (transfer->resolve != NULL)
+		curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->resolve);
+	return 0;
+}
+
+static int
+go_by_proxy(struct transfer *transfer)
+{
+	const struct resolved *target = &transfer->resolved;
+
+	transfer->proxied = (struct proxy_hop){
+		.proxy = transfer->proxy,
+		.proxy_addresses = transfer->proxy_resolved.addresses,
+		.proxy_count = transfer->proxy_resolved.count,
+		.target = target->count > 0 ? &target->addresses[transfer->target] : NULL,
+		.port = transfer->hop.origin.port,
+	};
+	return proxy_prepare(transfer->easy, &transfer->proxied, &transfer->resolve, &transfer->connect_to) == 0
+		? 0
+		: -ENOMEM;
 }
 
 int
 hop_prepare(struct transfer *transfer)
 {
 	*transfer->curl_error = '\0';
-	if (!pin_addresses(transfer))
-		return -ENOMEM;
 	set_common(transfer);
+	choose_tls(transfer);
+	if ((transfer->proxy != NULL ? go_by_proxy(transfer) : go_direct(transfer)) != 0)
+		return -ENOMEM;
 	set_callbacks(transfer);
-	set_method(transfer);
-	return set_headers(transfer) ? 0 : -ENOMEM;
+	return hop_set_request(transfer);
 }
 
 /* ---- the result */
@@ -573,9 +513,43 @@ static const struct {
 #endif
 };
 
+/* True when the hop has come to its proxy at most: what went wrong is between us and the proxy, or the proxy's word. */
+static bool
+failed_at_proxy(const struct transfer *transfer, CURLcode result)
+{
+	return transfer->proxy != NULL && transfer->phase == JOB_PHASE_connect && !transfer->tls.begun &&
+		result != CURLE_OUT_OF_MEMORY && result != CURLE_OPERATION_TIMEDOUT;
+}
+
+bool
+hop_elsewhere(const struct transfer *transfer, CURLcode result)
+{
+	char text[sizeof transfer->failure.message];
+	bool elsewhere = false;
+
+	if (transfer->target + 1 >= transfer->resolved.count || !failed_at_proxy(transfer, result))
+		return false;
+	proxy_explain(transfer->easy, transfer->proxy, result, transfer->curl_error, text, sizeof text, &elsewhere);
+	return elsewhere;
+}
+
+static void
+explain_by_proxy(struct transfer *transfer, CURLcode result)
+{
+	char text[sizeof transfer->failure.message];
+	bool elsewhere;
+
+	proxy_explain(transfer->easy, transfer->proxy, result, transfer->curl_error, text, sizeof text, &elsewhere);
+	transfer_note_failure(transfer, JOB_ERROR_connect_failed, JOB_PHASE_connect, "%s", text);
+}
+
 void
 hop_explain_failure(struct transfer *transfer, CURLcode result)
 {
+	if (failed_at_proxy(transfer, result)) {
+		explain_by_proxy(transfer, result);
+		return;
+	}
 	enum job_error_code code = JOB_ERROR_internal;
 	enum job_phase phase = hop_phase(transfer);
 

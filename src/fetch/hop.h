@@ -12,6 +12,9 @@ int hop_prepare(struct transfer *transfer) __attribute__((warn_unused_result));
 /* The phase as far as libcurl knows it: TCP connected or not, TLS done or not. */
 enum job_phase hop_phase(const struct transfer *transfer);
 
+/* True when libcurl failed since the proxy cannot reach this address of the target, and there is another to try. */
+bool hop_elsewhere(const struct transfer *transfer, CURLcode result);
+
 /* Turns a libcurl failure into the transfer's error. */
 void hop_explain_failure(struct transfer *transfer, CURLcode result);
 

@@ -217,7 +217,7 @@ on_resolved(struct resolver_query *query, const struct resolved *resolved)
 	struct transfer *transfer = container_of(query, struct transfer, query);
 	struct loop *loop = transfer->loop;
 
-	transfer->resolved = *resolved;
+	*(struct resolved *)query->context = *resolved;
 	lock_take(&loop->lock);
 	list_push_back(&loop->answers, &transfer->answer_node);
 	lock_drop(&loop->lock);
@@ -225,13 +225,14 @@ on_resolved(struct resolver_query *query, const struct resolved *resolved)
 }
 
 bool
-loop_resolve(struct loop *loop, struct transfer *transfer)
+loop_resolve(struct loop *loop, struct transfer *transfer, const char *host, struct resolved *ret)
 {
 	transfer->query.answer = on_resolved;
-	int rc = resolver_lookup(loop->resolver, transfer->hop.origin.host, &transfer->query, &transfer->resolved);
+	transfer->query.context = ret;
+	int rc = resolver_lookup(loop->resolver, host, &transfer->query, ret);
 	if (rc < 0) {
-		transfer->resolved = (struct resolved){.error = rc};
-		snprintf(transfer->resolved.message, sizeof transfer->resolved.message, "%s", strerror(-rc));
+		*ret = (struct resolved){.error = rc};
+		snprintf(ret->message, sizeof ret->message, "%s", strerror(-rc));
 	}
 	return rc != 0;
 }

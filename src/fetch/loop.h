@@ -39,8 +39,8 @@ void loop_give_easy(struct loop *loop, CURL *easy);
 bool loop_add(struct loop *loop, struct transfer *transfer);
 void loop_remove(struct loop *loop, struct transfer *transfer);
 
-/* Asks for the addresses of the transfer's hop: true when they are there at once, else transfer_resolved is called. */
-bool loop_resolve(struct loop *loop, struct transfer *transfer);
+/* Asks for the addresses of a host: true when they are there at once, else transfer_resolved is called. */
+bool loop_resolve(struct loop *loop, struct transfer *transfer, const char *host, struct resolved *ret);
 void loop_cancel_resolve(struct loop *loop, struct transfer *transfer);
 
 /* Calls transfer_timeout at due_us (monotonic), once. Replaces the timer that is set. */

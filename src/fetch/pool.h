@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "core/job.h"
 #include "fetch/egress.h"
+#include "fetch/ways.h"
 
 struct pool;
 
@@ -36,6 +37,7 @@ struct pool_settings {
 	size_t secret_header_count;
 	const char *dns_servers;      /* NULL: the system's */
 	struct egress_policy *policy; /* the pool takes a reference */
+	struct ways_slot *ways;       /* outlives the pool */
 };
 
 /* Before there are threads; one pool a process, since it sets libcurl up. Returns 0 or -errno. */

@@ -68,6 +68,7 @@ transfer_new(struct loop *loop, const struct pool_settings *settings, struct egr
 	transfer->outcome = outcome;
 	transfer->settings = settings;
 	transfer->policy = egress_policy_ref(policy);
+	transfer->ways = ways_slot_get(settings->ways);
 	transfer->sink.fd = -1;
 	transfer->method = job->spec->method;
 	transfer->send_body = transfer->send_secret = true;
@@ -105,7 +106,8 @@ release_hop(struct transfer *transfer)
 	transfer->easy = NULL;
 	curl_slist_free_all(transfer->headers);
 	curl_slist_free_all(transfer->resolve);
-	transfer->headers = transfer->resolve = NULL;
+	curl_slist_free_all(transfer->connect_to);
+	transfer->headers = transfer->resolve = transfer->connect_to = NULL;
 	decoder_free(transfer->decoder);
 	transfer->decoder = NULL;
 }
@@ -147,6 +149,7 @@ transfer_finish(struct transfer *transfer)
 	metric_add(METRIC_RECEIVED_BYTES, (uint64_t)outcome->attempt->received_bytes);
 	transfer->job->transfer = NULL;
 	egress_policy_unref(transfer->policy);
+	ways_unref(transfer->ways);
 	free(transfer);
 	return outcome;
 }
@@ -270,6 +273,45 @@ transfer_timeout(struct transfer *transfer)
 /* ---- the way through a hop */
 
 static void
+connect_hop(struct transfer *transfer)
+{
+	transfer->phase = JOB_PHASE_connect;
+	transfer->easy = loop_take_easy(transfer->loop);
+	if (transfer->easy == NULL || hop_prepare(transfer) != 0 || !loop_add(transfer->loop, transfer))
+		fail_for_memory(transfer);
+}
+
+static void
+proxy_looked_up(struct transfer *transfer)
+{
+	const struct resolved *resolved = &transfer->proxy_resolved;
+
+	if (resolved->error == -ENOMEM)
+		fail_for_memory(transfer);
+	else if (resolved->error != 0)
+		transfer_fail(transfer, JOB_ERROR_connect_failed, "the name of the proxy %s cannot be looked up: %s",
+			transfer->proxy->name, resolved->message);
+	else
+		connect_hop(transfer);
+}
+
+/* The target has passed the guard. What leads to it, or to the proxy, is next. */
+static void
+go_out(struct transfer *transfer)
+{
+	if (transfer->proxy == NULL) {
+		connect_hop(transfer);
+		return;
+	}
+	transfer->phase = JOB_PHASE_connect;
+	transfer->asking = transfer->asking_proxy = true;
+	if (!loop_resolve(transfer->loop, transfer, transfer->proxy->host, &transfer->proxy_resolved))
+		return;
+	transfer->asking = transfer->asking_proxy = false;
+	proxy_looked_up(transfer);
+}
+
+static void
 begin_connect(struct transfer *transfer)
 {
 	for (size_t i = 0; i < transfer->resolved.count; i++) {
@@ -283,10 +325,7 @@ begin_connect(struct transfer *transfer)
 			return;
 		}
 	}
-	transfer->phase = JOB_PHASE_connect;
-	transfer->easy = loop_take_easy(transfer->loop);
-	if (transfer->easy == NULL || hop_prepare(transfer) != 0 || !loop_add(transfer->loop, transfer))
-		fail_for_memory(transfer);
+	go_out(transfer);
 }
 
 static void
@@ -299,11 +338,16 @@ fail_for_name(struct transfer *transfer)
 void
 transfer_resolved(struct transfer *transfer)
 {
-	transfer->asking = false;
-	transfer->resolved_us = mono_us();
+	bool of_proxy = transfer->asking_proxy;
+
+	transfer->asking = transfer->asking_proxy = false;
+	if (!of_proxy)
+		transfer->resolved_us = mono_us();
 	if (transfer->ended)
 		return;
-	if (transfer->resolved.error != 0)
+	if (of_proxy)
+		proxy_looked_up(transfer);
+	else if (transfer->resolved.error != 0)
 		fail_for_name(transfer);
 	else
 		begin_connect(transfer);
@@ -322,6 +366,8 @@ begin_hop(struct transfer *transfer)
 	transfer->phase = JOB_PHASE_policy;
 	transfer->hop_started_us = mono_us();
 	transfer->resolved_us = transfer->sent_us = transfer->first_byte_us = 0;
+	transfer->target = 0;
+	transfer->resolved.count = 0;
 	transfer->sends = 0;
 	transfer->wire_bytes = 0;
 	transfer->redirecting = false;
@@ -336,8 +382,12 @@ begin_hop(struct transfer *transfer)
 	transfer->phase = JOB_PHASE_dns;
 	transfer_set_clock(transfer);
 	bool is_literal = address_parse(transfer->hop.origin.host, &literal) == 0;
+	if (transfer->proxy != NULL && transfer->proxy->resolves && !is_literal) {
+		go_out(transfer); /* nobody here knows its addresses */
+		return;
+	}
 	transfer->asking = true;
-	if (!loop_resolve(transfer->loop, transfer))
+	if (!loop_resolve(transfer->loop, transfer, transfer->hop.origin.host, &transfer->resolved))
 		return;
 	transfer->asking = false;
 	if (!is_literal)
@@ -352,8 +402,15 @@ void
 transfer_start(struct transfer *transfer)
 {
 	const struct job_spec *spec = transfer->job->spec;
+	struct ways_problem problem;
 
 	metric_add(METRIC_ATTEMPTS_STARTED, 1);
+	transfer->phase = JOB_PHASE_policy;
+	if (!ways_have(transfer->ways, spec, &problem)) {
+		transfer_fail(transfer, problem.code, "%s", problem.detail); /* it was there when the job came */
+		return;
+	}
+	transfer->proxy = ways_proxy(transfer->ways, spec->proxy);
 	transfer->hop = (struct url){.text = spec->url, .origin = spec->origin};
 	if (sink_open(&transfer->sink, transfer->settings->body_dir, &transfer->job->id, spec->max_body_bytes,
 		    transfer->settings->inline_body_bytes) != 0)
@@ -445,6 +502,15 @@ take_response(struct transfer *transfer)
 	end(transfer);
 }
 
+/* The proxy could not reach that address of the target; there is another. The connect clock goes on. */
+static void
+try_next_address(struct transfer *transfer)
+{
+	release_hop(transfer);
+	transfer->target++;
+	connect_hop(transfer);
+}
+
 void
 transfer_hop_done(struct transfer *transfer, CURLcode result)
 {
@@ -452,6 +518,8 @@ transfer_hop_done(struct transfer *transfer, CURLcode result)
 		end(transfer);
 	else if (transfer->redirecting)
 		follow(transfer);
+	else if (result != CURLE_OK && hop_elsewhere(transfer, result))
+		try_next_address(transfer);
 	else if (result != CURLE_OK)
 		hop_explain_failure(transfer, result), end(transfer);
 	else if (!transfer->head.whole)

@@ -5,6 +5,9 @@
  *
  *   policy -> dns -> connect -> tls -> send -> first_byte -> body -> (redirect: policy again) -> end
  *
+ * With a proxy connect takes in the look-up of the proxy's name and the way through it. When the proxy cannot reach one of
+ * the vetted addresses, it is asked for the next.
+ *
  * Each clock is its own: connect (look-up to connected, of each hop), first byte, idle, attempt, deadline. Only the one
  * that is due first runs as the transfer's timer; when it fires, transfer_timeout sees which one is up.
  */
@@ -35,6 +38,8 @@ struct transfer {
 	struct outcome *outcome;
 	const struct pool_settings *settings;
 	struct egress_policy *policy; /* a reference */
+	struct ways *ways;            /* a reference */
+	const struct proxy *proxy;    /* of ways; NULL: none */
 
 	/* the hop */
 	struct url hop;
@@ -42,7 +47,9 @@ struct transfer {
 	bool send_body;   /* false once a redirect has turned the request into a GET */
 	bool send_secret; /* false once a redirect has led to another origin */
 	CURL *easy;
-	struct curl_slist *headers, *resolve;
+	struct curl_slist *headers, *resolve, *connect_to;
+	struct tls_choice tls;
+	struct proxy_hop proxied; /* with a proxy */
 	char curl_error[CURL_ERROR_SIZE];
 	size_t body_sent;
 	unsigned sends; /* how often libcurl was about to send this hop's request */
@@ -57,7 +64,10 @@ struct transfer {
 	/* the look-up */
 	struct resolver_query query;
 	bool asking;
-	struct resolved resolved;
+	bool asking_proxy;        /* after the hop's host, for that of the proxy */
+	struct resolved resolved; /* of the hop's host */
+	struct resolved proxy_resolved;
+	size_t target;           /* which of the resolved addresses the proxy is asked for */
 	struct list answer_node; /* in the loop's inbox; guarded by its lock */
 
 	/* how far it is, and when it came there; monotonic microseconds, 0: not yet */
@@ -77,7 +87,7 @@ struct transfer *transfer_new(
 /* Runs the first hop. May end the transfer at once. */
 void transfer_start(struct transfer *transfer);
 
-/* The look-up has ended; the answer is in resolved. */
+/* The look-up has ended; the answer is in resolved, or proxy_resolved. */
 void transfer_resolved(struct transfer *transfer);
 
 /* libcurl is done with the hop. */

@@ -10,6 +10,7 @@
 #include "core/scheduler.h"
 #include "core/table.h"
 #include "fetch/egress.h"
+#include "fetch/ways.h"
 #include "service/service.h"
 
 struct service {
@@ -19,6 +20,8 @@ struct service {
 	struct scheduler *scheduler;
 	struct ledger *ledger;
 	struct pool *pool;
+	struct ways_slot ways; /* has a lock of its own */
+	bool has_ways;
 	char **secret_headers; /* lower case: the usual ones, then --secret-header */
 	size_t secret_header_count;
 	struct endpoint *listening; /* where the front door does; main's thread alone */

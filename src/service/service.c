@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fetch/ways.h"
 #include "service/private.h"
 
 /* Secret without being told. */
@@ -24,6 +25,22 @@ bool
 service_egress_rule_valid(const char *rule)
 {
 	return egress_rule_valid(rule);
+}
+
+const char *
+service_proxy_problem(const char *named_url)
+{
+	return ways_proxy_problem(named_url);
+}
+
+int
+service_check(const struct config *config, char **ret_message)
+{
+	struct ways *ways = NULL;
+
+	int error = ways_new(config, NULL, &ways, ret_message);
+	ways_unref(ways);
+	return error;
 }
 
 /* The rules were read before, so NULL is a lack of memory. */
@@ -94,6 +111,24 @@ list_secrets(struct service *service)
 }
 
 static int
+make_ways(struct service *service, char **ret_message)
+{
+	struct ways *ways;
+
+	int error = ways_new(service->config, NULL, &ways, ret_message);
+	if (error != 0)
+		return error;
+	if (ways_trust_nobody(ways))
+		log_warn(
+			"there is no bundle of CAs on this system (ca-certificates), so only https origins of a job with "
+			"tls.ca can be fetched from; install one, or name one by --origin-ca default=FILE");
+	ways_slot_init(&service->ways, ways);
+	service->has_ways = true;
+	ways_unref(ways);
+	return 0;
+}
+
+static int
 make_pool(struct service *service)
 {
 	struct pool_settings settings = {
@@ -104,6 +139,7 @@ make_pool(struct service *service)
 		.secret_headers = service->secret_headers,
 		.secret_header_count = service->secret_header_count,
 		.policy = make_policy(service, service->config),
+		.ways = &service->ways,
 	};
 	struct pool_hooks hooks = {.context = service, .take = run_take, .ended = run_ended};
 
@@ -178,6 +214,8 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 		error = make_launched(service);
 	if (error == 0)
 		error = make_scheduler(service);
+	if (error == 0)
+		error = make_ways(service, ret_message);
 	if (error == 0)
 		error = make_pool(service);
 	if (error == 0)
@@ -273,15 +311,18 @@ service_check_store(const struct config *config)
 }
 
 int
-service_reload(struct service *service, const struct config *config)
+service_reload(struct service *service, const struct config *config, char **ret_message)
 {
-	struct egress_policy *policy = make_policy(service, config);
+	struct ways *old = ways_slot_get(&service->ways), *ways = NULL;
 	struct scheduler_limits limits;
 	struct origin_limit *origins;
 
-	if (policy == NULL)
-		return -ENOMEM;
-	int error = set_limits(config, &limits, &origins);
+	int error = ways_new(config, old, &ways, ret_message);
+	ways_unref(old);
+	if (error != 0)
+		return error;
+	struct egress_policy *policy = make_policy(service, config);
+	error = policy == NULL ? -ENOMEM : set_limits(config, &limits, &origins);
 	if (error == 0) {
 		lock_take(&service->table.lock);
 		error = scheduler_set_limits_locked(service->scheduler, &limits);
@@ -289,10 +330,12 @@ service_reload(struct service *service, const struct config *config)
 		free(origins);
 	}
 	if (error == 0) {
+		ways_slot_set(&service->ways, ways);
 		pool_set_policy(service->pool, policy);
 		pool_wake_all(service->pool);
 	}
 	egress_policy_unref(policy);
+	ways_unref(ways);
 	return error;
 }
 
@@ -543,6 +586,8 @@ service_free(struct service *service)
 	if (service->ledger != NULL)
 		service->ledger->ops->stop(service->ledger);
 	pool_free(service->pool);
+	if (service->has_ways)
+		ways_slot_release(&service->ways);
 	table_release(&service->table);
 	if (service->ledger != NULL)
 		service->ledger->ops->close(service->ledger);

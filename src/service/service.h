@@ -42,11 +42,24 @@ int service_listening(struct service *service, const struct endpoint *endpoints,
 /* As ledger_sqlite_check on the state directory of the config, on stdout. Returns 0 when all is well, or 1. */
 int service_check_store(const struct config *config);
 
+/* What is wrong with NAME=URL of --proxy, or NULL. */
+const char *service_proxy_problem(const char *named_url);
+
+/*
+ * Reads the files that the config names: 0, or -EINVAL with a message that names option and file (malloc'd), or -ENOMEM. Before
+ * service_new, so that a mistake is told as one of usage.
+ */
+int service_check(const struct config *config, char **ret_message) __attribute__((warn_unused_result));
+
 /* True when the text is a rule for --egress-allow and --egress-deny. */
 bool service_egress_rule_valid(const char *rule);
 
-/* Takes over what SIGHUP may change: egress rules and limits of origins. 0 or -errno. */
-int service_reload(struct service *service, const struct config *config) __attribute__((warn_unused_result));
+/*
+ * Takes over what SIGHUP may change: egress rules, limits of origins, CA bundles, certificates and proxies. All or nothing: 0, or -errno with a
+ * message (malloc'd, or NULL).
+ */
+int service_reload(struct service *service, const struct config *config, char **ret_message)
+	__attribute__((warn_unused_result));
 
 /* True for a request header whose value is not read back: the usual ones and every --secret-header. */
 bool service_header_is_secret(const struct service *service, const char *name);

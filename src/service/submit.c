@@ -29,11 +29,23 @@ refuse_for_memory(struct refusal *refusal)
 	return refuse(refusal, REFUSED_NO_MEMORY, NULL, "the server is out of memory; try again later");
 }
 
+/* True when the CA bundle, the certificate and the proxy that it names are there. */
+static bool
+has_its_ways(struct service *service, const struct job_spec *spec, struct ways_problem *ret)
+{
+	struct ways *ways = ways_slot_get(&service->ways);
+
+	bool all = ways_have(ways, spec, ret);
+	ways_unref(ways);
+	return all;
+}
+
 /* Completes the spec with what only the server knows. */
 static int
-prepare(const struct service *service, struct job_spec *spec, struct refusal *refusal)
+prepare(struct service *service, struct job_spec *spec, struct refusal *refusal)
 {
 	const struct config *config = service->config;
+	struct ways_problem problem;
 	struct url url;
 	const char *why;
 
@@ -44,6 +56,8 @@ prepare(const struct service *service, struct job_spec *spec, struct refusal *re
 		return refuse(refusal, REFUSED_INVALID, "/url", "%s", why);
 	spec->url = url.text;
 	spec->origin = url.origin;
+	if (!has_its_ways(service, spec, &problem))
+		return refuse(refusal, REFUSED_INVALID, problem.pointer, "%s", problem.detail);
 	if (spec->max_body_bytes > config->max_body_bytes)
 		return refuse(refusal, REFUSED_INVALID, "/max_body_bytes",
 			"the server takes bodies of up to %" PRId64 " bytes; ask for no more", config->max_body_bytes);
