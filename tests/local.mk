@@ -5,6 +5,7 @@ tests_librig_a_SOURCES = \
 	tests/bytes.c tests/bytes.h \
 	tests/client.c tests/client.h \
 	tests/origin.c tests/origin.h \
+	tests/proxy.c tests/proxy.h \
 	tests/rig.c tests/rig.h \
 	tests/server.c tests/server.h \
 	tests/tls_origin.c tests/tls_origin.h
@@ -60,6 +61,8 @@ DAEMON_TESTS = \
 	tests/test_http \
 	tests/test_clients \
 	tests/test_egress \
+	tests/test_origin_tls \
+	tests/test_proxy \
 	tests/test_operate \
 	tests/test_tls \
 	tests/test_activation \
@@ -113,6 +116,12 @@ tests_test_http_LDADD = $(RIG_LIBS)
 tests_test_egress_SOURCES = tests/test_egress.c
 tests_test_egress_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_egress_LDADD = $(RIG_LIBS)
+tests_test_origin_tls_SOURCES = tests/test_origin_tls.c
+tests_test_origin_tls_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_origin_tls_LDADD = $(RIG_LIBS)
+tests_test_proxy_SOURCES = tests/test_proxy.c
+tests_test_proxy_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_proxy_LDADD = $(RIG_LIBS)
 tests_test_operate_SOURCES = tests/test_operate.c
 tests_test_operate_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_operate_LDADD = $(RIG_LIBS)

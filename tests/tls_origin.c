@@ -115,7 +115,11 @@ static void
 make_context(struct tls_origin *origin, const struct tls_origin_options *options)
 {
 	EVP_PKEY *ca_key = key_new(), *key = key_new(), *client_key = key_new();
-	X509 *ca = cert_new("a test's CA", ca_key, NULL, ca_key, NULL, 30 * DAY_S);
+	static _Atomic(unsigned) last;
+	char subject[40]; /* two CAs of one name would be taken for each other */
+
+	snprintf(subject, sizeof subject, "a test's CA %u", ++last);
+	X509 *ca = cert_new(subject, ca_key, NULL, ca_key, NULL, 30 * DAY_S);
 	X509 *client = cert_new("the client", client_key, ca, ca_key, "DNS:client.example", 30 * DAY_S);
 	bool own = options->cert == TLS_ORIGIN_SELF_SIGNED;
 	char names[300] = "DNS:other.example";
@@ -316,6 +320,12 @@ const char *
 tls_origin_client(const struct tls_origin *origin)
 {
 	return origin->client;
+}
+
+struct ssl_ctx_st *
+tls_origin_context(const struct tls_origin *origin)
+{
+	return origin->context;
 }
 
 size_t

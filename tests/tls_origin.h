@@ -41,6 +41,9 @@ unsigned tls_origin_port(const struct tls_origin *origin);
 const char *tls_origin_ca(const struct tls_origin *origin);
 const char *tls_origin_client(const struct tls_origin *origin);
 
+/* What its connections are made from: for a server of another kind that speaks TLS with the same certificates. */
+struct ssl_ctx_st *tls_origin_context(const struct tls_origin *origin);
+
 /* So far: TCP connections, handshakes that ended well, requests. */
 size_t tls_origin_connections(struct tls_origin *origin);
 size_t tls_origin_handshakes(struct tls_origin *origin);
