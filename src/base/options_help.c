@@ -39,9 +39,9 @@ options_print_help(FILE *out)
 	fputs("\n"
 	      "A DURATION is a number with ms, s, m, h or d (seconds without), a SIZE one with KiB, MiB or GiB (bytes without).\n"
 	      "\n"
-	      "An option that takes a value can also be given in the environment, as FETCHPOOL_NAME (FETCHPOOL_MAX_WAIT=30s;\n"
-	      "several values with blanks between), and in the file of --config, as name = value (max-wait = 30s; several\n"
-	      "values as {a, b}; origin \"HOST[:PORT]\" { max-in-flight = N } for --origin-limit). The command line wins over\n"
-	      "the environment, the environment over the file.\n",
+	      "An option can also be given in the environment, as FETCHPOOL_NAME (FETCHPOOL_MAX_WAIT=30s; several values with\n"
+	      "blanks between; yes or no for one without a value), and in the file of --config, as name = value\n"
+	      "(max-wait = 30s; several values as {a, b}; origin \"HOST[:PORT]\" { max-in-flight = N } for --origin-limit).\n"
+	      "The command line wins over the environment, the environment over the file.\n",
 		out);
 }
