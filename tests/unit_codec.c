@@ -115,7 +115,7 @@ START_TEST(takes_nulls_as_left_out)
 		"\"method\":null,\"headers\":null,\"body\":null,\"body_base64\":null,\"auth\":null,"
 		"\"timeout\":null,\"connect_timeout\":null,\"first_byte_timeout\":null,\"idle_timeout\":null,"
 		"\"queue_timeout\":null,\"deadline\":null,\"retry\":null,\"max_redirects\":null,"
-		"\"max_body_bytes\":null,\"decompress\":null,\"expect\":null,\"priority\":null,\"delay\":null,"
+		"\"max_body_bytes\":null,\"decompress\":null,\"expect\":null,\"tls\":null,\"proxy\":null,\"priority\":null,\"delay\":null,"
 		"\"run_at\":null,\"ttl\":null,\"tags\":null,\"meta\":null,\"idempotency_key\":null");
 
 	ck_assert_str_eq(spec->method, "GET");
@@ -309,6 +309,22 @@ START_TEST(reads_expect)
 }
 END_TEST
 
+START_TEST(reads_tls_and_proxy)
+{
+	struct job_spec *spec = spec_with("\"tls\":{\"ca\":\"a-1\",\"client_cert\":\"b_2\",\"insecure\":true},"
+					  "\"proxy\":\"c.3\"");
+
+	ck_assert_str_eq(spec->tls_ca, "a-1");
+	ck_assert_str_eq(spec->tls_client_cert, "b_2");
+	ck_assert(spec->tls_insecure);
+	ck_assert_str_eq(spec->proxy, "c.3");
+	job_spec_free(spec);
+	spec = spec_with("\"tls\":{\"ca\":null,\"client_cert\":null,\"insecure\":null},\"proxy\":null");
+	ck_assert(spec->tls_ca == NULL && spec->tls_client_cert == NULL && !spec->tls_insecure && spec->proxy == NULL);
+	job_spec_free(spec);
+}
+END_TEST
+
 START_TEST(reads_tags)
 {
 	struct job_spec *spec = spec_with("\"tags\":[\"a\",\"b c\",\"a\",\"\\u00e9\\u4e2d\",\"A\",\"b c\"]");
@@ -477,6 +493,7 @@ static const struct {
 	{"{" URL "\"nope\":null}", "unknown_key", "/nope"},
 	{"{" URL "\"retry\":{\"tries\":1}}", "unknown_key", "/retry/tries"},
 	{"{" URL "\"expect\":{\"code\":1}}", "unknown_key", "/expect/code"},
+	{"{" URL "\"tls\":{\"key\":\"a\"}}", "unknown_key", "/tls/key"},
 	{"{" URL "\"auth\":{\"digest\":{}}}", "unknown_key", "/auth/digest"},
 	{"{" URL "\"auth\":{\"basic\":{\"name\":\"x\"}}}", "unknown_key", "/auth/basic/name"},
 	/* method */
@@ -601,6 +618,18 @@ static const struct {
 	{"{" URL "\"retry\":{\"on_status\":[99]}}", "invalid", "/retry/on_status/0"},
 	{"{" URL "\"retry\":{\"on_status\":[600]}}", "invalid", "/retry/on_status/0"},
 	/* expect */
+	{"{" URL "\"tls\":[]}", "invalid", "/tls"},
+	{"{" URL "\"tls\":true}", "invalid", "/tls"},
+	{"{" URL "\"tls\":{\"ca\":\"\"}}", "invalid", "/tls/ca"},
+	{"{" URL "\"tls\":{\"ca\":\"a b\"}}", "invalid", "/tls/ca"},
+	{"{" URL "\"tls\":{\"ca\":\"a/b\"}}", "invalid", "/tls/ca"},
+	{"{" URL "\"tls\":{\"ca\":\"\u00e9\"}}", "invalid", "/tls/ca"},
+	{"{" URL "\"tls\":{\"client_cert\":[\"a\"]}}", "invalid", "/tls/client_cert"},
+	{"{" URL "\"tls\":{\"insecure\":\"yes\"}}", "invalid", "/tls/insecure"},
+	{"{" URL "\"proxy\":{}}", "invalid", "/proxy"},
+	{"{" URL "\"proxy\":\"http://a\"}", "invalid", "/proxy"},
+	{"{" URL "\"proxy\":\"1234567890123456789012345678901234567890123456789012345678901234x\"}", "invalid",
+		"/proxy"},
 	{"{" URL "\"expect\":[]}", "invalid", "/expect"},
 	{"{" URL "\"expect\":{\"status\":200}}", "invalid", "/expect/status"},
 	{"{" URL "\"expect\":{\"status\":[]}}", "invalid", "/expect/status"},
@@ -789,6 +818,8 @@ static const struct {
 } equals[] = {
 	{NO_KEY, NO_KEY},
 	{"\"headers\":{},\"tags\":[],\"expect\":{},\"retry\":{},\"body\":null,\"auth\":null", NO_KEY},
+	{"\"tls\":{},\"proxy\":null", NO_KEY},
+	{"\"tls\":{\"ca\":null,\"insecure\":false}", NO_KEY},
 	{"\"method\":\"GET\",\"timeout\":60,\"connect_timeout\":10,\"idle_timeout\":30", NO_KEY},
 	{"\"max_redirects\":10,\"decompress\":true,\"priority\":0,\"delay\":0", NO_KEY},
 	{"\"retry\":{\"max_attempts\":1,\"unsafe\":false}", NO_KEY},
@@ -827,6 +858,12 @@ END_TEST
 /* Each of these is another request than any other. */
 static const char *const different[] = {
 	NO_KEY,
+	"\"tls\":{\"ca\":\"a\"}",
+	"\"tls\":{\"ca\":\"A\"}",
+	"\"tls\":{\"client_cert\":\"a\"}",
+	"\"tls\":{\"ca\":\"a\",\"client_cert\":\"a\"}",
+	"\"tls\":{\"insecure\":true}",
+	"\"proxy\":\"a\"",
 	"\"method\":\"POST\"",
 	"\"method\":\"PUT\"",
 	"\"timeout\":7",
@@ -954,6 +991,8 @@ START_TEST(fingerprints_stay)
 		 "\"headers\":{\"X-List\":[\"2\",\"1\"],\"Accept\":\"*/*\"},"
 		 "\"json\":{\"b\":[1,2.5],\"a\":\"\\u00e9\"},\"meta\":{\"z\":0.1,\"m\":null}",
 			"568f1cf38b7cf889e5d57ec123ea628ae4570e66f0fe081182adc2c3b4f574c6"},
+		{"\"proxy\":\"c\",\"tls\":{\"client_cert\":\"b\",\"insecure\":true,\"ca\":\"a\"}",
+			"c3b9571530d4babc4f0f0e155ed8231d816810b373890f010ccbe99369943b87"},
 	};
 
 	for (int i = 0; i < COUNT(table); i++) {
@@ -1473,6 +1512,7 @@ spec_tests(void)
 	tcase_add_loop_test(tests, reads_bodies, 0, COUNT(bodies));
 	tcase_add_test(tests, reads_auth);
 	tcase_add_test(tests, reads_expect);
+	tcase_add_test(tests, reads_tls_and_proxy);
 	tcase_add_test(tests, reads_tags);
 	tcase_add_loop_test(tests, keeps_meta, 0, COUNT(metas));
 	tcase_add_loop_test(tests, keeps_bounds, 0, COUNT(bounds));

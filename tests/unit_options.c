@@ -24,10 +24,17 @@ rule_without_bang(const char *rule)
 	return strchr(rule, '!') == NULL;
 }
 
+static const char *
+problem_without_scheme(const char *named_url)
+{
+	return strstr(named_url, "://") != NULL ? NULL : "this is wrong";
+}
+
 static int
 load(const char **arguments, const char **environment, struct config *ret, char **ret_message)
 {
-	static const struct options_checks checks = {.egress_rule = rule_without_bang};
+	static const struct options_checks checks = {
+		.egress_rule = rule_without_bang, .proxy_problem = problem_without_scheme};
 	int count = 0;
 
 	while (arguments[count] != NULL)
@@ -193,6 +200,13 @@ static const struct {
 	{"--origin-limit", "::1=1", "--origin-limit: \"::1=1\" is not HOST[:PORT]=N (try api.example:443=4)"},
 	{"--server-name", "a..b", "--server-name: \"a..b\" is not a host name (without a port)"},
 	{"--secret-header", "a:", "--secret-header: \"a:\" is not the name of a header"},
+	{"--origin-ca", "a", "--origin-ca: \"a\" is not NAME=FILE (try internal=/etc/fetchpool/internal.pem)"},
+	{"--origin-ca", "a=", "--origin-ca: \"a=\" is not NAME=FILE (try internal=/etc/fetchpool/internal.pem)"},
+	{"--origin-cert", "a b=c",
+		"--origin-cert: \"a b=c\" is not NAME=FILE (try internal=/etc/fetchpool/internal.pem)"},
+	{"--allow-insecure-tls=yes", NULL, "--allow-insecure-tls: takes no value"},
+	{"--proxy", "a=secret", "--proxy: this is wrong"},
+	{"--proxy-resolves", "a b", "--proxy-resolves: \"a b\" is not the name of a proxy"},
 	{"--auth-token-file", "/nonexistent", "--auth-token-file: /nonexistent: No such file or directory"},
 	{"--auth-token-file", "/", "--auth-token-file: /: Is a directory"},
 	{"--config", "/nonexistent/f.conf", "/nonexistent/f.conf: No such file or directory"},
@@ -588,6 +602,40 @@ START_TEST(values_shown)
 }
 END_TEST
 
+START_TEST(passwords_are_not_shown)
+{
+	struct config config = load_well(
+		ARGUMENTS("--proxy=a=http://me:pass@h:1", "--proxy=b=https://h:2/", "--proxy=c=socks5h://m@e:p@ss@h:3"),
+		NOTHING);
+	char text[128];
+
+	for (size_t i = 0; i < options_count(); i++)
+		if (strcmp(options_view(i).name, "proxy") == 0)
+			options_value_text(&config, i, text, sizeof text);
+	ck_assert_str_eq(text, "a=http://***@h:1 b=https://h:2/ c=socks5h://***@h:3");
+	config_release(&config);
+}
+END_TEST
+
+START_TEST(switches)
+{
+	struct config config = load_well(ARGUMENTS(NULL), WORDS("FETCHPOOL_ALLOW_INSECURE_TLS=yes"));
+
+	ck_assert(config.allow_insecure_tls);
+	config_release(&config);
+	config = load_file("allow-insecure-tls = yes");
+	ck_assert(config.allow_insecure_tls);
+	config_release(&config);
+	config = load_well(ARGUMENTS("--config", file_path), WORDS("FETCHPOOL_ALLOW_INSECURE_TLS=no"));
+	ck_assert(!config.allow_insecure_tls);
+	config_release(&config);
+	config = load_well(ARGUMENTS("--allow-insecure-tls"), WORDS("FETCHPOOL_ALLOW_INSECURE_TLS=no"));
+	ck_assert(config.allow_insecure_tls);
+	config_release(&config);
+	check_file_refused("allow-insecure-tls = maybe", ":1: allow-insecure-tls: \"maybe\" is not yes or no");
+}
+END_TEST
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 int
@@ -605,9 +653,11 @@ main(void)
 	tcase_add_test(values, help_and_version);
 	tcase_add_test(values, help_lists_all);
 	tcase_add_test(values, values_shown);
+	tcase_add_test(values, passwords_are_not_shown);
 	suite_add_tcase(suite, values);
 
 	tcase_add_checked_fixture(files, make_file, remove_file);
+	tcase_add_test(files, switches);
 	tcase_add_test(files, file_values);
 	tcase_add_loop_test(files, file_refusals, 0, COUNT(bad_files));
 	tcase_add_test(files, file_empty);
