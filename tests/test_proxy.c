@@ -109,6 +109,29 @@ START_TEST(names_are_looked_up_here)
 }
 END_TEST
 
+START_TEST(the_next_address_is_tried)
+{
+	static const char *const bad[] = {"127.0.0.1", "::1"};
+	size_t asked = 0;
+
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
+		struct proxy_options options = {.to_port = origin_port(the_origin), .bad_host = bad[i]};
+
+		options.socks = _i == 1;
+		options.status = 502;
+		options.socks_reply = 4;
+		struct proxy *proxy = proxy_start(&options);
+		start_server("--egress-allow=*.localhost", option_of("it", _i == 1 ? "socks5h://" : "http://", proxy));
+		json_t *job = fetch("http://two.localhost/echo", "'proxy':'it'");
+		expect(job, "state", "'succeeded'");
+		expect_that(json_array_size(json_at(job, "attempts")) == 1, "more than one attempt");
+		asked += proxy_requests(proxy);
+		proxy_stop(proxy);
+	}
+	ck_assert_uint_eq(asked, 3); /* whichever comes first */
+}
+END_TEST
+
 START_TEST(ipv6_targets_stand_in_brackets)
 {
 	start_server(SERVER_GUARDED, http_option);
@@ -480,6 +503,7 @@ main(void)
 	tcase_add_test(tcase, a_connect_proxy_is_asked_for_an_address);
 	tcase_add_test(tcase, a_socks_proxy_is_asked_for_an_address);
 	tcase_add_loop_test(tcase, names_are_looked_up_here, 0, COUNT_OF(both));
+	tcase_add_loop_test(tcase, the_next_address_is_tried, 0, 2);
 	tcase_add_test(tcase, ipv6_targets_stand_in_brackets);
 	tcase_add_loop_test(tcase, https_goes_through, 0, 3);
 	tcase_add_test(tcase, a_tls_proxy_is_verified);

@@ -390,7 +390,9 @@ choose_tls(struct transfer *transfer)
 		.insecure = spec->tls_insecure,
 		.way = transfer->proxy != NULL ? transfer->proxy->id : 0,
 	};
-	tls_prepare(transfer->easy, &transfer->tls);
+	bool proxy_tls = transfer->proxy != NULL && transfer->proxy->kind == PROXY_HTTPS;
+	if (proxy_tls || strcmp(transfer->hop.origin.scheme, "https") == 0)
+		tls_prepare(transfer->easy, &transfer->tls);
 }
 
 static void
