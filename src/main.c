@@ -179,7 +179,8 @@ reload(struct program *program)
 	}
 	if (error == 0) {
 		metric_add(METRIC_RELOADS, 1);
-		log_info("reloaded tokens, certificates, egress rules, CA bundles, proxies, origin limits and log level");
+		log_info(
+			"reloaded tokens, certificate, egress rules, CA bundles, client certificates, proxies, origin limits and log level");
 	} else {
 		log_error("nothing reloaded: %s", message != NULL ? message : strerror(-error));
 	}
