@@ -216,9 +216,25 @@ START_TEST(a_bomb_is_stopped_at_the_limit)
 	const char *target = coded("gzip,gzip", BOMB_HEX, strlen(BOMB_HEX));
 
 	expect_failed(fetch(target, "'max_body_bytes':1000000"), "too_large", "body");
-	expect_failed(fetch(target, "'max_body_bytes':%d", (64 << 20) - 1), "too_large", "body");
+	expect_failed(fetch(target, "'max_body_bytes':%d", 64 << 20), "too_large", "body");
 	expect(fetch(target, "'decompress':false,'max_body_bytes':1000"), "state", "'succeeded'");
+}
+END_TEST
+
+START_TEST(the_ratio_is_an_option)
+{
+	const char *target = coded("gzip,gzip", BOMB_HEX, strlen(BOMB_HEX));
+	json_t *job;
+
+	start_server("--max-decode-ratio", "1000000");
+	expect_failed(fetch(target, "'max_body_bytes':%d", (64 << 20) - 1), "too_large", "body");
 	expect(fetch(target, "'max_body_bytes':%d", 64 << 20), "response.body_bytes", "%d", 64 << 20);
+	start_server("--max-decode-ratio", "50");
+	job = fetch(url("/gzip/5000000"), "");
+	expect_failed(job, "too_large", "body");
+	expect_that(strstr(json_text_at(job, "error.message"), "--max-decode-ratio"), "it does not say why: %s",
+		json_text_at(job, "error.message"));
+	expect(fetch(url("/gzip/1000000"), ""), "response.body_bytes", "1000000");
 }
 END_TEST
 
@@ -502,6 +518,7 @@ main(void)
 	tcase_add_test(tcase, if_none_match_gives_304);
 	tcase_add_test(tcase, no_body_is_409_or_404);
 	tcase_add_test(own, the_inline_limit_is_an_option);
+	tcase_add_test(own, the_ratio_is_an_option);
 	tcase_add_test(own, large_bodies_leave_the_disk);
 	tcase_add_test(own, a_body_being_read_may_be_removed);
 	return rig_run(suite);

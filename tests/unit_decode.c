@@ -571,6 +571,54 @@ START_TEST(stops_hidden_bombs)
 }
 END_TEST
 
+static size_t swallowed;
+
+static int
+swallow(void *context, const void *bytes, size_t count)
+{
+	(void)context, (void)bytes;
+	swallowed += count;
+	return 0;
+}
+
+/* Gives the coded bytes in pieces of this size to a decoder with this limit; the first error. */
+static int
+decode_limited(const char *list, struct bytes coded, size_t piece, int64_t max_ratio)
+{
+	int error = -1;
+	struct decoder *decoder = decoder_new(list, swallow, NULL, &error);
+
+	swallowed = 0;
+	decoder_limit_ratio(decoder, max_ratio);
+	error = 0;
+	for (size_t at = 0; at < coded.count && error == 0; at += piece)
+		error = decoder_write(decoder, coded.data + at, coded.count - at < piece ? coded.count - at : piece);
+	if (error == 0)
+		error = decoder_finish(decoder);
+	decoder_free(decoder);
+	return error;
+}
+
+START_TEST(bounds_the_ratio)
+{
+	struct bytes once = deflated(WRAP_GZIP, zeros(ZEROS_BYTES));
+	struct bytes twice = deflated(WRAP_GZIP, deflated(WRAP_GZIP, zeros(ZEROS_BYTES)));
+	struct bytes small = deflated(WRAP_GZIP, zeros(DECODE_FREE_BYTES));
+	int64_t exact = (int64_t)(ZEROS_BYTES / once.count + 1);
+
+	ck_assert_int_eq(decode_limited("gzip", once, 512, 100), -EOVERFLOW);
+	ck_assert_uint_le(swallowed, DECODE_FREE_BYTES + 100 * 512);
+	ck_assert_int_eq(decode_limited("gzip", once, once.count, exact), 0);
+	ck_assert_int_eq(decode_limited("gzip", once, once.count, exact - 1), -EOVERFLOW);
+	ck_assert_int_eq(decode_limited("gzip", once, 512, 2000), 0); /* gzip comes to 1032 at most */
+	ck_assert_int_eq(decode_limited("gzip, gzip", twice, 512, 2000), -EOVERFLOW);
+	ck_assert_int_eq(decode_limited("gzip", small, 512, 1), 0);
+	free(once.data);
+	free(twice.data);
+	free(small.data);
+}
+END_TEST
+
 static int
 refuse(void *context, const void *bytes, size_t count)
 {
@@ -624,6 +672,7 @@ main(void)
 	tcase_add_test(cases, decodes_large_chains);
 	tcase_add_test(cases, stops_at_once);
 	tcase_add_test(cases, stops_hidden_bombs);
+	tcase_add_test(cases, bounds_the_ratio);
 	tcase_add_test(cases, passes_errors_on);
 	srunner_run_all(runner, CK_NORMAL);
 	int failed = srunner_ntests_failed(runner);

@@ -289,6 +289,60 @@ START_TEST(bounds_the_bytes)
 }
 END_TEST
 
+START_TEST(bounds_the_interim_heads)
+{
+	struct reading reading;
+
+	reading_init(&reading);
+	for (int i = 0; i < HEAD_MAX_INTERIM; i++)
+		ck_assert_int_eq(give_all(&reading, "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n"), HEAD_MORE);
+	ck_assert_int_eq(give_all(&reading, "HTTP/1.1 200 OK\r\n\r\n"), HEAD_ENDED);
+	arena_release(&reading.arena);
+	reading_init(&reading);
+	for (int i = 0; i < HEAD_MAX_INTERIM; i++)
+		ck_assert_int_eq(give_all(&reading, "HTTP/1.1 100 Continue\r\n\r\n"), HEAD_MORE);
+	ck_assert_int_eq(give_all(&reading, "HTTP/1.1 100 Continue\r\n\r\n"), HEAD_TOO_LONG);
+	ck_assert_ptr_nonnull(strstr(reading.head.why, "interim"));
+	arena_release(&reading.arena);
+}
+END_TEST
+
+START_TEST(bounds_the_trailers)
+{
+	struct reading reading;
+	enum head_step step = HEAD_MORE;
+	size_t lines = 0;
+
+	reading_init(&reading);
+	ck_assert_int_eq(give_all(&reading, "HTTP/1.1 200 OK\r\n\r\n"), HEAD_ENDED);
+	for (; step == HEAD_MORE && lines < HEAD_MAX_BYTES; lines++)
+		step = give(&reading, TEXT("Trailer: x\r\n"));
+	ck_assert_int_eq(step, HEAD_TOO_LONG);
+	ck_assert_uint_eq(lines, (HEAD_MAX_BYTES - 19) / 12 + 1);
+	ck_assert_uint_eq(reading.head.fields.count, 0);
+	arena_release(&reading.arena);
+}
+END_TEST
+
+/* A head of nothing but short folded lines may not cost more memory than a few times its size. */
+START_TEST(folding_takes_little_memory)
+{
+	struct reading reading;
+	size_t lines = 0;
+
+	reading_init(&reading);
+	ck_assert_int_eq(give_all(&reading, "HTTP/1.1 200 OK\r\nA: b\r\n"), HEAD_MORE);
+	while (reading.head.bytes + 6 <= HEAD_MAX_BYTES) {
+		ck_assert_int_eq(give(&reading, TEXT(" x\r\n")), HEAD_MORE);
+		lines++;
+	}
+	ck_assert_uint_eq(strlen(fields_get(&reading.head.fields, "a")), 1 + 2 * lines);
+	ck_assert_uint_le(reading.arena.bytes, 8 * HEAD_MAX_BYTES);
+	ck_assert_int_eq(give(&reading, TEXT("\r\n")), HEAD_ENDED);
+	arena_release(&reading.arena);
+}
+END_TEST
+
 START_TEST(bounds_one_line)
 {
 	struct reading reading;
@@ -713,6 +767,9 @@ head_tests(void)
 	tcase_add_test(tests, waits_for_the_end);
 	tcase_add_test(tests, bounds_the_fields);
 	tcase_add_test(tests, bounds_the_bytes);
+	tcase_add_test(tests, bounds_the_interim_heads);
+	tcase_add_test(tests, bounds_the_trailers);
+	tcase_add_test(tests, folding_takes_little_memory);
 	tcase_add_test(tests, bounds_one_line);
 	tcase_add_loop_test(tests, tells_the_length, 0, COUNT(lengths));
 	tcase_add_loop_test(tests, tells_the_type, 0, COUNT(types));

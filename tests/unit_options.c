@@ -191,6 +191,12 @@ static const struct {
 	{"-x", NULL, "-x: no such option (--help lists them)"},
 	{"--", NULL, "\"--\": options only, no other arguments"},
 	{"url", NULL, "\"url\": options only, no other arguments"},
+	{"--dns-server", "::1",
+		"--dns-server: \"::1\" is not the address of a name server (try 192.0.2.53, [2001:db8::53]:5353)"},
+	{"--dns-server", "ns.example",
+		"--dns-server: \"ns.example\" is not the address of a name server (try 192.0.2.53, [2001:db8::53]:5353)"},
+	{"--dns-server", "127.0.0.1:0", "--dns-server: the port of \"127.0.0.1:0\" is not within 1 and 65535"},
+	{"--dns-server", "[::1]:65536", "--dns-server: the port of \"[::1]:65536\" is not within 1 and 65535"},
 	{"--egress-deny", "!",
 		"--egress-deny: \"!\" is not a CIDR, an address or a host name, with a port or without "
 		"(try 10.0.0.0/8, *.internal, db.internal:5432, [fd00::/8]:443)"},

@@ -276,6 +276,15 @@ ask(const char *host, bool *ret_cached)
 	return result;
 }
 
+static size_t
+cached_names(void)
+{
+	struct resolver_gauges gauges;
+
+	resolver_gauges(resolver, &gauges);
+	return gauges.cached;
+}
+
 static uint64_t
 metric(enum metric which)
 {
@@ -310,7 +319,7 @@ START_TEST(answers_from_the_server_once)
 	ck_assert_uint_eq(second.count, 1);
 	check_address(&second.addresses[0], "127.9.9.1");
 	ck_assert_int_eq(asked("v4.test"), 2);
-	ck_assert_uint_eq(resolver_cached(resolver), 1);
+	ck_assert_uint_eq(cached_names(), 1);
 	ck_assert_uint_eq(metric(METRIC_DNS_HITS), hits + 1);
 	ck_assert_uint_eq(metric(METRIC_DNS_ASKED), questions + 1);
 	ck_assert_uint_ne(ask("b.v4.test", &cached).generation, first.generation);
@@ -339,11 +348,11 @@ START_TEST(takes_families_in_turn)
 		ck_assert_int_ne(result.addresses[i].family, result.addresses[i - 1].family);
 	ck_assert_int_eq(result.addresses[4].family, 4);
 	result = ask("many.test", &cached);
-	ck_assert_uint_eq(result.count, RESOLVER_MAX_ADDRESSES);
+	ck_assert_uint_eq(result.count, 24);
 	for (size_t i = 1; i < result.count; i++)
 		ck_assert_int_ne(result.addresses[i].family, result.addresses[i - 1].family);
 	result = ask("lots.test", &cached);
-	ck_assert_uint_eq(result.count, RESOLVER_MAX_ADDRESSES);
+	ck_assert_uint_eq(result.count, 20);
 }
 END_TEST
 
@@ -401,7 +410,7 @@ START_TEST(answers_literals_at_once)
 		ck_assert_uint_eq(result.count, 1);
 		check_address(&result.addresses[0], table[i]);
 	}
-	ck_assert_uint_eq(resolver_cached(resolver), 0);
+	ck_assert_uint_eq(cached_names(), 0);
 }
 END_TEST
 
@@ -464,7 +473,7 @@ START_TEST(forgets_after_the_ttl)
 	struct resolved changed = ask_anew("changing.test");
 	ck_assert_uint_ne(changed.generation, changing.generation);
 	ck_assert(!address_equal(&changed.addresses[0], &changing.addresses[0]));
-	ck_assert_uint_eq(resolver_cached(resolver), 2);
+	ck_assert_uint_eq(cached_names(), 2);
 }
 END_TEST
 
@@ -528,7 +537,7 @@ START_TEST(bounds_the_cache)
 			ck_assert(cached);
 		}
 	}
-	ck_assert_uint_eq(resolver_cached(resolver), 10000);
+	ck_assert_uint_eq(cached_names(), 10000);
 	ask("n0.bulk.test", &cached);
 	ck_assert(cached);
 	ask("n10099.bulk.test", &cached);
@@ -912,7 +921,7 @@ START_TEST(takes_turns)
 	static const struct {
 		const char *sorted, *turns;
 	} table[] = {{"", ""}, {"4", "4"}, {"66", "66"}, {"4466", "4646"}, {"6444", "6444"}, {"466664", "464666"},
-		{"44444444444444446666666666666666", "4646464646464646"}, {"44444444444444444444", "4444444444444444"}};
+		{"444444466666666", "464646464646466"}, {"44444444444444444444", "44444444444444444444"}};
 
 	for (int i = 0; i < COUNT(table); i++) {
 		struct address sorted[32] = {0};

@@ -92,7 +92,11 @@ write_gauges(struct api *api, struct buffer *text)
 	metrics_write_gauge(
 		text, "client_connections", "", "Connections of clients.", (double)http_connections(api->http));
 	metrics_write_gauge(
-		text, "dns_cached_names", "", "Names in the resolver's cache.", (double)gauges.cached_names);
+		text, "dns_cached_names", "", "Names in the resolver's cache.", (double)gauges.names.cached);
+	metrics_write_gauge(
+		text, "dns_lookups_in_flight", "", "Name look-ups under way.", (double)gauges.names.in_flight);
+	metrics_write_gauge(text, "dns_lookups_waiting", "", "Name look-ups that wait, as 4096 are under way.",
+		(double)gauges.names.waiting);
 	metrics_write_gauge(text, "store_jobs", "", "Jobs in the store, done or not.", (double)gauges.store.jobs);
 	metrics_write_gauge(
 		text, "store_finished_jobs", "", "Finished jobs in the store.", (double)gauges.store.finished);

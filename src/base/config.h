@@ -71,6 +71,8 @@ struct config {
 	struct config_list proxy;          /* NAME=URL, which may hold a password */
 	struct config_list proxy_resolves; /* names of proxies */
 	char *auth_token_file;             /* NULL: none */
+	struct config_list dns_server;
+	int64_t max_decode_ratio;
 	char *auth_token_file_source;
 	struct config_token *tokens; /* from the file's sections */
 	size_t token_count;

@@ -88,6 +88,10 @@ X(LIST, "proxy", proxy, 0, 0, NULL, "NAME=URL", RELOAD | USERINFO, check_proxy,
 	"a proxy for specs that name it: http, https or socks5h")
 X(LIST, "proxy-resolves", proxy_resolves, 0, 0, NULL, "NAME", RELOAD, check_token,
 	"this proxy looks names up, unseen by the egress guard")
+X(LIST, "dns-server", dns_server, 0, 0, NULL, "ADDR[:PORT]", 0, check_dns_server,
+	"ask this name server, not those of resolv.conf")
+X(COUNT, "max-decode-ratio", max_decode_ratio, 1, 1000000000, "2000", "N", 0, NULL,
+	"how many times its size a body may grow when decoded")
 X(STRING, "auth-token-file", auth_token_file, 0, 0, NULL, "FILE", RELOAD, NULL,
 	"bearer tokens of clients, one a line")
 X(LIST, "server-name", server_name, 0, 0, NULL, "NAME", LOWER, check_server_name,

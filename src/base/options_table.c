@@ -135,6 +135,25 @@ check_proxy(struct load *load, const struct setting *setting)
 	return problem == NULL ? 0 : FAIL(load, "%s: %s", setting->label, problem);
 }
 
+/* An IPv4 address, or an IPv6 one in brackets, alone or with a port. */
+static int
+check_dns_server(struct load *load, const struct setting *setting)
+{
+	char host[HOST_TEXT_BYTES], port_text[PORT_TEXT_BYTES];
+	unsigned char bytes[sizeof(struct in_addr)];
+	bool has_port;
+	int port;
+
+	if (!host_text_split(setting->value, strlen(setting->value), host, port_text, &has_port) ||
+		(inet_pton(AF_INET, host, bytes) != 1 && !host_text_plain_ipv6(host)))
+		return FAIL(load,
+			"%s: \"%s\" is not the address of a name server (try 192.0.2.53, [2001:db8::53]:5353)",
+			setting->label, setting->value);
+	if (has_port && !host_text_parse_port(port_text, 1, &port))
+		return FAIL(load, "%s: the port of \"%s\" is not within 1 and 65535", setting->label, setting->value);
+	return 0;
+}
+
 static int
 check_server_name(struct load *load, const struct setting *setting)
 {

@@ -76,7 +76,9 @@ struct decoder {
 	decode_output_fn *output;
 	void *context;
 	struct layer *first; /* the wire's bytes go here */
+	uint64_t taken;      /* off the wire, the piece at work included */
 	uint64_t made;       /* handed to the output */
+	uint64_t max_ratio;  /* of made to taken; 0: any */
 	bool begun;
 	int error;
 };
@@ -382,6 +384,19 @@ decoder_free(struct decoder *decoder)
 	free(decoder);
 }
 
+void
+decoder_limit_ratio(struct decoder *decoder, int64_t max_ratio)
+{
+	decoder->max_ratio = (uint64_t)max_ratio;
+}
+
+static bool
+grown_too_far(const struct decoder *decoder)
+{
+	return decoder->max_ratio != 0 && decoder->made > DECODE_FREE_BYTES &&
+		(decoder->made - 1) / decoder->max_ratio >= decoder->taken;
+}
+
 static int layer_write(struct decoder *decoder, struct layer *layer, struct span in);
 
 /* Passes the first bytes of the layer's piece on. */
@@ -390,6 +405,8 @@ hand_over(struct decoder *decoder, struct layer *layer, size_t count)
 {
 	if (layer->next == NULL) {
 		decoder->made += count;
+		if (grown_too_far(decoder))
+			return -EOVERFLOW;
 		return decoder->output(decoder->context, layer->piece, count);
 	}
 	layer->made += count;
@@ -424,6 +441,7 @@ decoder_write(struct decoder *decoder, const void *bytes, size_t count)
 			in.count < DECODE_PIECE_BYTES ? in.count : DECODE_PIECE_BYTES; /* zlib's counts are short */
 
 		decoder->begun = true;
+		decoder->taken += part;
 		decoder->error = layer_write(decoder, decoder->first, (struct span){in.bytes, part});
 		advance(&in, part);
 	}

@@ -10,9 +10,11 @@
 #define FETCHPOOL_FETCH_DECODE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
-#define DECODE_PIECE_BYTES (16 * 1024) /* at most so many are handed over at once */
-#define DECODE_MAX_CODINGS 5           /* in one list, identity not counted */
+#define DECODE_PIECE_BYTES (16 * 1024)  /* at most so many are handed over at once */
+#define DECODE_MAX_CODINGS 5            /* in one list, identity not counted */
+#define DECODE_FREE_BYTES (1024 * 1024) /* a body may always grow to this size */
 
 struct decoder;
 
@@ -28,7 +30,13 @@ const char *decode_accepted(void);
  */
 struct decoder *decoder_new(const char *content_encoding, decode_output_fn *output, void *context, int *ret_error);
 
-/* Returns 0, -EBADMSG for broken data, -ENOMEM, or what output returned; and the same ever after. */
+/*
+ * From now on the body may grow to so many times its size at most, seen all together at any moment; the first mebibyte is
+ * free. A write that goes above that fails with -EOVERFLOW.
+ */
+void decoder_limit_ratio(struct decoder *decoder, int64_t max_ratio);
+
+/* Returns 0, -EBADMSG for broken data, -EOVERFLOW, -ENOMEM, or what output returned; and the same ever after. */
 int decoder_write(struct decoder *decoder, const void *bytes, size_t count) __attribute__((warn_unused_result));
 
 /* The body has ended. Returns 0, -EBADMSG when it ended early, or the error before. A body without a byte is whole. */

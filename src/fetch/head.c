@@ -1,10 +1,15 @@
 /* See head.h. */
 #include "fetch/head.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/text.h"
+
+static_assert(HEAD_MAX_BYTES == 256 * 1024, "the message names it");
+
+#define STRINGIFY(number) STRINGIFY_(number)
+#define STRINGIFY_(number) #number
 
 void
 head_init(struct head *head, struct arena *arena)
@@ -75,6 +80,35 @@ take_status_line(struct head *head, const char *line, size_t length)
 		head->status = head->status * 10 + (*c - '0');
 }
 
+static enum head_step
+too_long(struct head *head, const char *why)
+{
+	head->why = why;
+	return HEAD_TOO_LONG;
+}
+
+/* Appends a blank and the text. The room doubles, or a head of many short lines would take gigabytes of the arena. */
+static bool
+append_to_value(struct head *head, struct field *field, const char *text)
+{
+	size_t length = strlen(text), bytes = head->value_room == 0 ? strlen(field->value) : head->value_bytes;
+
+	if (bytes + length + 2 > head->value_room) {
+		size_t room = 2 * (bytes + length + 2);
+		char *value = arena_alloc(head->arena, room);
+
+		if (value == NULL)
+			return false;
+		memcpy(value, field->value, bytes);
+		field->value = value;
+		head->value_room = room;
+	}
+	field->value[bytes] = ' ';
+	memcpy(field->value + bytes + 1, text, length + 1);
+	head->value_bytes = bytes + 1 + length;
+	return true;
+}
+
 /* A line that begins with a blank goes on with the value before it (obs-fold: RFC 9112, section 5.2). */
 static enum head_step
 unfold(struct head *head, const char *line, size_t length)
@@ -86,13 +120,8 @@ unfold(struct head *head, const char *line, size_t length)
 		line++, length--;
 	while (length > 0 && is_blank(line[length - 1]))
 		length--;
-	char *more = to_utf8(head->arena, line, length);
-	char *joined = more == NULL ? NULL : arena_alloc(head->arena, strlen(field->value) + strlen(more) + 2);
-	if (joined == NULL)
-		return HEAD_NO_MEMORY;
-	snprintf(joined, strlen(field->value) + strlen(more) + 2, "%s %s", field->value, more);
-	field->value = joined;
-	return HEAD_MORE;
+	const char *more = to_utf8(head->arena, line, length);
+	return more != NULL && append_to_value(head, field, more) ? HEAD_MORE : HEAD_NO_MEMORY;
 }
 
 static enum head_step
@@ -105,7 +134,8 @@ take_field(struct head *head, const char *line, size_t length)
 	if (colon == NULL || !text_is_token(line, (size_t)(colon - line)))
 		return HEAD_MORE; /* libcurl lets it pass; there is nothing to keep */
 	if (head->fields.count >= HEAD_MAX_FIELDS)
-		return HEAD_TOO_LONG;
+		return too_long(head, "the head of the answer has over " STRINGIFY(HEAD_MAX_FIELDS) " fields");
+	head->value_room = 0;
 	const char *value = colon + 1;
 	while (value < end && is_blank(*value))
 		value++;
@@ -165,20 +195,29 @@ read_content_length(struct head *head)
 	return true;
 }
 
+static enum head_step
+end_interim(struct head *head)
+{
+	if (++head->interim > HEAD_MAX_INTERIM)
+		return too_long(
+			head, "over " STRINGIFY(HEAD_MAX_INTERIM) " interim answers (1xx) came before any other");
+	return HEAD_MORE;
+}
+
 enum head_step
 head_line(struct head *head, const char *line, size_t length)
 {
-	if (head->whole)
-		return HEAD_MORE; /* a trailer */
 	head->bytes += length;
 	if (head->bytes > HEAD_MAX_BYTES)
-		return HEAD_TOO_LONG;
+		return too_long(head, "the answer has over 256 KiB of head, interim answers and trailers");
+	if (head->whole)
+		return HEAD_MORE; /* a trailer */
 	while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
 		length--;
 	if (length == 0) {
 		head->whole = head->status >= 200;
 		if (!head->whole)
-			return HEAD_MORE;
+			return end_interim(head);
 		return read_content_length(head) ? HEAD_ENDED : HEAD_BROKEN;
 	}
 	if (length > 5 && memcmp(line, "HTTP/", 5) == 0 && (head->status == 0 || head->status < 200)) {

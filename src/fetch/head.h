@@ -1,6 +1,6 @@
 /*
  * The head of an origin's answer, line by line as libcurl hands it over: interim (1xx) heads are dropped, names lowered,
- * values kept as received, bytes that are not UTF-8 read as ISO 8859-1. Trailers are ignored. One thread.
+ * values kept as received, bytes that are not UTF-8 read as ISO 8859-1. Trailers are counted and ignored. One thread.
  */
 #ifndef FETCHPOOL_FETCH_HEAD_H
 #define FETCHPOOL_FETCH_HEAD_H
@@ -12,8 +12,9 @@
 #include "base/arena.h"
 #include "core/job.h"
 
-#define HEAD_MAX_BYTES (256 * 1024) /* of one answer, interim heads included */
+#define HEAD_MAX_BYTES (256 * 1024) /* of one answer, interim heads and trailers included */
 #define HEAD_MAX_FIELDS 2000
+#define HEAD_MAX_INTERIM 100 /* interim heads before the final one */
 
 struct head {
 	struct arena *arena;
@@ -22,6 +23,9 @@ struct head {
 	struct fields fields;
 	size_t capacity;
 	size_t bytes;
+	size_t value_bytes, value_room; /* of the last field's value while lines are folded onto it; room 0: none yet */
+	unsigned interim;
+	const char *why;        /* with HEAD_TOO_LONG: which bound, as a line for the client */
 	int64_t content_length; /* -1: none, or it does not count beside Transfer-Encoding; valid once whole */
 	bool whole;             /* the final head has ended */
 };
@@ -29,7 +33,7 @@ struct head {
 enum head_step {
 	HEAD_MORE,     /* go on */
 	HEAD_ENDED,    /* this line ended the final head */
-	HEAD_TOO_LONG, /* above a bound */
+	HEAD_TOO_LONG, /* above a bound; why says which */
 	HEAD_BROKEN,   /* this line ended a head that does not say how long its body is: RFC 9112, section 6.3 */
 	HEAD_NO_MEMORY,
 };

@@ -198,8 +198,13 @@ open_decoder(struct transfer *transfer)
 		error = -ENOMEM;
 	else if (codings.count > 0)
 		transfer->decoder = decoder_new(codings.data, on_decoded, transfer, &error);
+	if (transfer->decoder != NULL)
+		decoder_limit_ratio(transfer->decoder, transfer->settings->max_decode_ratio);
 	if (error == -ENOMEM)
 		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_body, "the server ran out of memory");
+	else if (error == -E2BIG)
+		transfer_note_failure(transfer, JOB_ERROR_bad_content_encoding, JOB_PHASE_body,
+			"the answer has over %d content encodings one upon the other", DECODE_MAX_CODINGS);
 	else if (error != 0)
 		transfer_note_failure(transfer, JOB_ERROR_bad_content_encoding, JOB_PHASE_body,
 			"the content encoding %.80s is not known; with decompress false it is taken as it comes",
@@ -297,8 +302,8 @@ on_header(char *line, size_t size, size_t count, void *context)
 	case HEAD_ENDED:
 		return head_ended(transfer) ? length : 0;
 	case HEAD_TOO_LONG:
-		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
-			"the head of the answer has over %d bytes or %d fields", HEAD_MAX_BYTES, HEAD_MAX_FIELDS);
+		transfer_note_failure(transfer, JOB_ERROR_protocol_error,
+			transfer->head.whole ? JOB_PHASE_body : JOB_PHASE_first_byte, "%s", transfer->head.why);
 		return 0;
 	case HEAD_BROKEN:
 		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
@@ -320,6 +325,10 @@ note_body_failure(struct transfer *transfer, int error)
 	else if (error == -EFBIG)
 		transfer_note_failure(transfer, JOB_ERROR_too_large, JOB_PHASE_body,
 			"the body is above max_body_bytes of %" PRId64, transfer->job->spec->max_body_bytes);
+	else if (error == -EOVERFLOW)
+		transfer_note_failure(transfer, JOB_ERROR_too_large, JOB_PHASE_body,
+			"the body grew to over %" PRId64 " times its size when decoded (--max-decode-ratio)",
+			transfer->settings->max_decode_ratio);
 	else
 		transfer_note_failure(
 			transfer, JOB_ERROR_internal, JOB_PHASE_body, "cannot keep the body: %s", strerror(-error));
@@ -423,7 +432,7 @@ pin_addresses(struct transfer *transfer)
 	if (transfer->resolved_us == 0)
 		return true; /* an address literal */
 	buffer_printf(&line, "+%s:%d:", transfer->hop.origin.host, transfer->hop.origin.port);
-	for (size_t i = 0; i < transfer->resolved.count; i++) {
+	for (size_t i = 0; i < transfer->resolved.count && i < RESOLVER_MAX_TRIED; i++) {
 		const struct address *address = &transfer->resolved.addresses[i];
 
 		address_format(address, text);

@@ -137,13 +137,14 @@ pool_free(struct pool *pool)
 	curl_global_cleanup();
 }
 
-size_t
-pool_cached_names(struct pool *pool)
+void
+pool_name_gauges(struct pool *pool, struct resolver_gauges *ret)
 {
+	*ret = (struct resolver_gauges){0};
 	lock_take(&pool->lock);
-	size_t cached = pool->resolver == NULL ? 0 : resolver_cached(pool->resolver);
+	if (pool->resolver != NULL)
+		resolver_gauges(pool->resolver, ret);
 	lock_drop(&pool->lock);
-	return cached;
 }
 
 const char *

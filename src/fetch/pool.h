@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "core/job.h"
 #include "fetch/egress.h"
+#include "fetch/resolver.h"
 #include "fetch/ways.h"
 
 struct pool;
@@ -35,7 +36,8 @@ struct pool_settings {
 	const char *user_agent;
 	char *const *secret_headers; /* lower case; not sent to another origin after a redirect, as is authorization */
 	size_t secret_header_count;
-	const char *dns_servers;      /* NULL: the system's */
+	int64_t max_decode_ratio;     /* how many times its size a body may grow when its codings are taken off */
+	const char *dns_servers;      /* "192.0.2.53,[2001:db8::53]:5353"; NULL: the system's */
 	struct egress_policy *policy; /* the pool takes a reference */
 	struct ways_slot *ways;       /* outlives the pool */
 };
@@ -67,7 +69,7 @@ struct pool_check {
 	void *context;
 	struct egress_verdict verdict;
 	struct egress_policy *policy; /* a reference, the caller's to give back: the verdict's rule lives in it */
-	struct address addresses[16];
+	struct address addresses[RESOLVER_MAX_ADDRESSES];
 	size_t address_count;
 	char *message; /* malloc'd, or NULL */
 	void *state;   /* the pool's */
@@ -79,8 +81,8 @@ int pool_check_url(struct pool *pool, const char *url, struct pool_check *check,
 void pool_stop(struct pool *pool);
 void pool_free(struct pool *pool);
 
-/* Attempts that are running, and names in the resolver's cache, for /metrics. */
-size_t pool_cached_names(struct pool *pool);
+/* As resolver_gauges; all 0 once stopped. */
+void pool_name_gauges(struct pool *pool, struct resolver_gauges *ret);
 
 /* "7.88.1 OpenSSL/3.0.15", and the version of c-ares. */
 const char *pool_curl_version(const struct pool *pool);

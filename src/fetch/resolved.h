@@ -31,7 +31,7 @@ void resolved_set_loopback(struct resolved *resolved);
 
 /*
  * Makes it the addresses, sorted by preference, but the families in turn, so that a broken one costs one try (RFC 8305,
- * section 4), beginning with the family that sorted first. Those beyond RESOLVER_MAX_ADDRESSES are left out.
+ * section 4), beginning with the family that sorted first. At most RESOLVER_MAX_ADDRESSES.
  */
 void resolved_set_addresses(struct resolved *resolved, const struct address *sorted, size_t count);
 

@@ -22,8 +22,11 @@
 #include "fetch/resolver_lookups.h"
 
 #define CACHE_MAX 10000
-#define IN_FLIGHT_MAX 4096
 #define START_PER_TURN 32 /* then answers are read, or their socket's buffer would overflow */
+
+#define STRINGIFY(number) STRINGIFY_(number)
+#define STRINGIFY_(number) #number
+#define TOO_MANY "the name has over " STRINGIFY(RESOLVER_MAX_ADDRESSES) " addresses"
 
 #define TRY_TIMEOUT_MS 2000 /* c-ares doubles it with each try */
 #define TRIES 3
@@ -92,16 +95,20 @@ address_of_node(const struct ares_addrinfo_node *node)
 	return address;
 }
 
-/* As many of each family as an answer may hold. */
+/* All of them or none: one that was left out would not be seen by the guard, which refuses a name for a single bad one. */
 static void
 take_addresses(struct resolved *result, const struct ares_addrinfo_node *nodes)
 {
-	struct address sorted[2 * RESOLVER_MAX_ADDRESSES];
-	size_t count = 0, of_family[2] = {0};
+	struct address sorted[RESOLVER_MAX_ADDRESSES];
+	size_t count = 0;
 
-	for (const struct ares_addrinfo_node *node = nodes; node != NULL; node = node->ai_next)
-		if (of_family[node->ai_family == AF_INET]++ < RESOLVER_MAX_ADDRESSES)
-			sorted[count++] = address_of_node(node);
+	for (const struct ares_addrinfo_node *node = nodes; node != NULL; node = node->ai_next) {
+		if (count == RESOLVER_MAX_ADDRESSES) {
+			resolved_set_error(result, -E2BIG, TOO_MANY);
+			return;
+		}
+		sorted[count++] = address_of_node(node);
+	}
 	resolved_set_addresses(result, sorted, count);
 }
 
@@ -188,13 +195,13 @@ start_waiting(struct resolver *resolver)
 {
 	struct lookup *lookup;
 
-	for (int started = 0; started < START_PER_TURN && resolver->in_flight < IN_FLIGHT_MAX; started++) {
+	for (int started = 0; started < START_PER_TURN && resolver->in_flight < RESOLVER_MAX_IN_FLIGHT; started++) {
 		if ((lookup = lookups_take(&resolver->lookups)) == NULL)
 			return;
 		start(resolver, lookup);
 	}
 	/* There may be more: once more, after the sockets had their turn. */
-	if (resolver->in_flight < IN_FLIGHT_MAX)
+	if (resolver->in_flight < RESOLVER_MAX_IN_FLIGHT)
 		ev_async_send(resolver->loop, &resolver->wake);
 }
 
@@ -337,6 +344,7 @@ run(void *context)
 static int
 open_channel(struct resolver *resolver, const char *servers)
 {
+	char lookups[] = "fb"; /* the hosts file, then the servers */
 	struct ares_options options = {
 		.timeout = TRY_TIMEOUT_MS,
 		.tries = TRIES,
@@ -345,9 +353,11 @@ open_channel(struct resolver *resolver, const char *servers)
 	};
 	int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
 
-	/* Servers of one's own do not know this machine's search domains. */
-	if (servers != NULL)
-		mask |= ARES_OPT_DOMAINS;
+	/* Servers of one's own do not know this machine's search domains; its hosts file counts, whatever nsswitch.conf says. */
+	if (servers != NULL) {
+		options.lookups = lookups;
+		mask |= ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS;
+	}
 	int status = ares_init_options(&resolver->channel, &options, mask);
 	if (status == ARES_SUCCESS && servers != NULL)
 		status = ares_set_servers_ports_csv(resolver->channel, servers);
@@ -478,10 +488,10 @@ resolver_cancel(struct resolver *resolver, struct resolver_query *query)
 	lookups_cancel(&resolver->lookups, query);
 }
 
-size_t
-resolver_cached(struct resolver *resolver)
+void
+resolver_gauges(struct resolver *resolver, struct resolver_gauges *ret)
 {
-	return lookups_cached(&resolver->lookups);
+	lookups_gauges(&resolver->lookups, ret);
 }
 
 const char *

@@ -13,12 +13,15 @@
 #include "base/list.h"
 #include "fetch/egress.h"
 
-#define RESOLVER_MAX_ADDRESSES 16 /* of one name; more are left out, IPv6 and IPv4 taken in turn */
+#define RESOLVER_MAX_ADDRESSES 64   /* of one name; with more it cannot be fetched from */
+#define RESOLVER_MAX_IN_FLIGHT 4096 /* look-ups; further ones wait their turn, first come, first served */
+#define RESOLVER_MAX_TRIED 16       /* the first so many are connected to, IPv6 and IPv4 in turn */
 
 struct resolver;
 
 struct resolved {
-	/* 0, or -EHOSTUNREACH: no such name or no address; -EAGAIN: the servers failed; -ETIMEDOUT; -ENOMEM; -ECANCELED */
+	/* 0, or -EHOSTUNREACH: no such name or no address; -EAGAIN: the servers failed; -E2BIG: too many addresses;
+	 * -ETIMEDOUT; -ENOMEM; -ECANCELED */
 	int error;
 	char message[120];   /* what c-ares says, when error */
 	uint64_t generation; /* differs whenever the answer for the name differs from the one before it; never 0 */
@@ -38,7 +41,10 @@ struct resolver_query {
 	void *lookup; /* the resolver's */
 };
 
-/* servers: NULL for the system's, else "127.0.0.1:5353" (for tests). Returns 0 or -errno. */
+/*
+ * servers: NULL for the system's, else addresses with or without a port, IPv6 in brackets, with commas between: "127.0.0.1:5353,[::1]".
+ * They are asked in this order, 3 times at most, and have 2, 4 and 8 seconds for an answer. Returns 0 or -errno.
+ */
 int resolver_new(const char *servers, struct resolver **ret) __attribute__((warn_unused_result));
 
 /* Ends the thread. Queries still waiting are answered with -ECANCELED. */
@@ -55,8 +61,12 @@ int resolver_lookup(struct resolver *resolver, const char *host, struct resolver
  * Never from within answer. */
 void resolver_cancel(struct resolver *resolver, struct resolver_query *query);
 
-/* Number of cached names, for /metrics. */
-size_t resolver_cached(struct resolver *resolver);
+/* For /metrics: cached names; look-ups that the servers were asked, or are about to be; and those that wait for one to end, as there
+ * are RESOLVER_MAX_IN_FLIGHT. */
+struct resolver_gauges {
+	size_t cached, in_flight, waiting;
+};
+void resolver_gauges(struct resolver *resolver, struct resolver_gauges *ret);
 
 /* The version of c-ares. */
 const char *resolver_version(void);

@@ -58,6 +58,7 @@ add_locked(struct lookups *lookups, const char *host, size_t host_bytes)
 		return NULL;
 	}
 	list_push_back(&lookups->waiting, &lookup->node);
+	lookups->waiting_count++;
 	return lookup;
 }
 
@@ -138,6 +139,7 @@ lookups_take(struct lookups *lookups)
 	lock_take(&lookups->lock);
 	while (lookup == NULL && (node = list_pop_front(&lookups->waiting)) != NULL) {
 		lookup = container_of(node, struct lookup, node);
+		lookups->waiting_count--;
 		if (list_empty(&lookup->queries)) {
 			drop_locked(lookups, lookup);
 			lookup = NULL;
@@ -198,11 +200,14 @@ lookups_stopped(struct lookups *lookups)
 	return stopped;
 }
 
-size_t
-lookups_cached(struct lookups *lookups)
+void
+lookups_gauges(struct lookups *lookups, struct resolver_gauges *ret)
 {
 	lock_take(&lookups->lock);
-	size_t count = resolver_cache_count(&lookups->cache);
+	*ret = (struct resolver_gauges){
+		.cached = resolver_cache_count(&lookups->cache),
+		.in_flight = HASH_COUNT(lookups->table) - lookups->waiting_count,
+		.waiting = lookups->waiting_count,
+	};
 	lock_drop(&lookups->lock);
-	return count;
 }

@@ -38,6 +38,7 @@ struct lookups {
 	/* Guarded by the lock. */
 	struct lookup *table;
 	struct list waiting;
+	size_t waiting_count;
 	struct resolver_cache cache;
 	const struct resolver_query *answering;
 	bool stopped;
@@ -63,7 +64,7 @@ void lookups_cancel(struct lookups *lookups, struct resolver_query *query);
 void lookups_stop(struct lookups *lookups);
 bool lookups_stopped(struct lookups *lookups);
 
-size_t lookups_cached(struct lookups *lookups);
+void lookups_gauges(struct lookups *lookups, struct resolver_gauges *ret);
 
 /* ---- for the resolver's thread alone */
 

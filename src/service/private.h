@@ -22,6 +22,7 @@ struct service {
 	struct pool *pool;
 	struct ways_slot ways; /* has a lock of its own */
 	bool has_ways;
+	char *dns_servers;     /* of --dns-server, joined; NULL: the system's */
 	char **secret_headers; /* lower case: the usual ones, then --secret-header */
 	size_t secret_header_count;
 	struct endpoint *listening; /* where the front door does; main's thread alone */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -110,6 +111,21 @@ list_secrets(struct service *service)
 	return 0;
 }
 
+/* The servers as the pool wants them: with commas between. NULL in *ret: the system's. */
+static int
+join_name_servers(const struct config_list *servers, char **ret)
+{
+	struct buffer joined = {0};
+
+	*ret = NULL;
+	if (servers->count == 0)
+		return 0;
+	for (size_t i = 0; i < servers->count; i++)
+		buffer_printf(&joined, "%s%s", i > 0 ? "," : "", servers->items[i]);
+	*ret = buffer_steal(&joined);
+	return *ret == NULL ? -ENOMEM : 0;
+}
+
 static int
 make_ways(struct service *service, char **ret_message)
 {
@@ -138,6 +154,8 @@ make_pool(struct service *service)
 		.user_agent = "fetchpool/" FETCHPOOL_VERSION,
 		.secret_headers = service->secret_headers,
 		.secret_header_count = service->secret_header_count,
+		.max_decode_ratio = service->config->max_decode_ratio,
+		.dns_servers = service->dns_servers,
 		.policy = make_policy(service, service->config),
 		.ways = &service->ways,
 	};
@@ -216,6 +234,8 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 		error = make_scheduler(service);
 	if (error == 0)
 		error = make_ways(service, ret_message);
+	if (error == 0)
+		error = join_name_servers(&config->dns_server, &service->dns_servers);
 	if (error == 0)
 		error = make_pool(service);
 	if (error == 0)
@@ -436,11 +456,14 @@ service_judge(const struct config *config, const struct endpoint *listening, siz
 	service->config = config;
 	int error = note_listening(service, listening, count);
 	if (error == 0)
+		error = join_name_servers(&config->dns_server, &service->dns_servers);
+	if (error == 0)
 		error = make_pool(service);
 	if (error == 0)
 		error = judge(service, url, check, ret_why);
 	pool_free(service->pool);
 	free(service->listening);
+	free(service->dns_servers);
 	free(service);
 	return error;
 }
@@ -459,7 +482,7 @@ service_gauges(struct service *service, struct service_gauges *ret)
 	ret->in_flight = scheduler_in_flight_locked(service->scheduler);
 	ret->origins = scheduler_origins_locked(service->scheduler);
 	lock_drop(&table->lock);
-	ret->cached_names = pool_cached_names(service->pool);
+	pool_name_gauges(service->pool, &ret->names);
 	service->ledger->ops->usage(service->ledger, &ret->store);
 }
 
@@ -598,6 +621,7 @@ service_free(struct service *service)
 	free(service->beats);
 	if (service->dir.path != NULL)
 		state_dir_close(&service->dir);
+	free(service->dns_servers);
 	free(service->secret_headers);
 	free(service->listening);
 	free(service);

@@ -192,7 +192,8 @@ int service_judge(const struct config *config, const struct endpoint *listening,
 
 struct service_gauges {
 	size_t queued, running, retrying, waiting;
-	size_t in_flight, origins, cached_names;
+	size_t in_flight, origins;
+	struct resolver_gauges names;
 	struct ledger_usage store;
 };
 void service_gauges(struct service *service, struct service_gauges *ret);
