@@ -151,6 +151,8 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/sink.h \
 	src/fetch/tls.c \
 	src/fetch/tls.h \
+	src/fetch/tls_end.c \
+	src/fetch/tls_end.h \
 	src/fetch/transfer.c \
 	src/fetch/transfer.h \
 	src/fetch/url.c \

@@ -19,6 +19,13 @@ tests_fault_so_CFLAGS = -std=gnu11 -fPIC -pthread -Wall -Wextra -Wshadow
 tests_fault_so_LDFLAGS = -shared -pthread
 tests_fault_so_LDADD = -ldl
 
+# A net that leads nowhere but to this machine, in the same way.
+check_PROGRAMS += tests/net.so
+tests_net_so_SOURCES = tests/net.c tests/net.h
+tests_net_so_CFLAGS = -std=gnu11 -fPIC -Wall -Wextra -Wshadow
+tests_net_so_LDFLAGS = -shared
+tests_net_so_LDADD = -ldl
+
 RIG_CPPFLAGS = $(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(ZLIB_CFLAGS) $(CRYPTO_CFLAGS)
 RIG_LIBS = tests/librig.a $(CHECK_LIBS) $(JANSSON_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS)
 
@@ -63,6 +70,9 @@ DAEMON_TESTS = \
 	tests/test_egress \
 	tests/test_origin_tls \
 	tests/test_proxy \
+	tests/test_canaries \
+	tests/test_names \
+	tests/test_hostile \
 	tests/test_operate \
 	tests/test_tls \
 	tests/test_activation \
@@ -122,6 +132,15 @@ tests_test_origin_tls_LDADD = $(RIG_LIBS)
 tests_test_proxy_SOURCES = tests/test_proxy.c
 tests_test_proxy_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_proxy_LDADD = $(RIG_LIBS)
+tests_test_canaries_SOURCES = tests/test_canaries.c tests/payloads.tbl.h tests/name_server.c tests/name_server.h tests/net.h
+tests_test_canaries_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_canaries_LDADD = $(RIG_LIBS)
+tests_test_names_SOURCES = tests/test_names.c tests/name_server.c tests/name_server.h
+tests_test_names_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_names_LDADD = $(RIG_LIBS)
+tests_test_hostile_SOURCES = tests/test_hostile.c tests/raw_origin.c tests/raw_origin.h
+tests_test_hostile_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_hostile_LDADD = $(RIG_LIBS)
 tests_test_operate_SOURCES = tests/test_operate.c
 tests_test_operate_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_operate_LDADD = $(RIG_LIBS)

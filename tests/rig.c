@@ -449,14 +449,14 @@ find_sanitizer(struct dl_phdr_info *loaded, size_t size, void *ret_path)
 	return 1;
 }
 
-static const char *
-preload_word(void)
+const char *
+preload_word(const char *library)
 {
 	const char *top = getenv("top_builddir"), *sanitizer = "";
-	char *path = realpath(text("%s/tests/fault.so", top ? top : "."), NULL);
+	char *path = realpath(text("%s/tests/%s", top ? top : ".", library), NULL);
 	const char *word;
 
-	ck_assert_msg(path, "tests/fault.so is missing");
+	ck_assert_msg(path, "tests/%s is missing", library);
 	dl_iterate_phdr(find_sanitizer, &sanitizer);
 	word = text("LD_PRELOAD=%s%s%s", sanitizer, *sanitizer ? " " : "", path);
 	free(path);
@@ -486,7 +486,7 @@ disk_on(const char *state_dir)
 	disk = &disks[disk_count];
 	*disk = (struct disk){.state_dir = state_dir,
 		.page = new_page(control),
-		.words = {preload_word(), text("FAULT_DIR=%s", state_dir), text("FAULT_CONTROL=%s", control),
+		.words = {preload_word("fault.so"), text("FAULT_DIR=%s", state_dir), text("FAULT_CONTROL=%s", control),
 			"FAULT_NO_JOURNAL="}};
 	disk_count++;
 	return disk;

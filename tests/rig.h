@@ -95,6 +95,9 @@ void await_hits(struct fault_rule *rule, uint32_t count);
 /* How many records stand in its journal. */
 size_t disk_written(const struct disk *disk);
 
+/* The word that has a daemon load this library of ours ("fault.so", "net.so") before all others. Asserts. */
+const char *preload_word(const char *library);
+
 /* A second origin, on another port. */
 struct origin *another_origin(void);
 /* Ports of 127.0.0.1 where: nobody listens; connections are taken and never answered; connecting never ends. */

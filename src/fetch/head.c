@@ -204,6 +204,30 @@ end_interim(struct head *head)
 	return HEAD_MORE;
 }
 
+/* A coding that was not asked for may be anything; libcurl would take gzip off by itself, without our bounds. */
+static bool
+transfer_codings_known(const struct head *head)
+{
+	for (size_t i = 0; i < head->fields.count; i++)
+		if (strcmp(head->fields.items[i].name, "transfer-encoding") == 0 &&
+			!text_equal_nocase(head->fields.items[i].value, "chunked") &&
+			!text_equal_nocase(head->fields.items[i].value, "identity"))
+			return false;
+	return true;
+}
+
+static enum head_step
+end_final(struct head *head)
+{
+	if (!transfer_codings_known(head))
+		head->why = "the Transfer-Encoding of the answer is not chunked";
+	else if (!read_content_length(head))
+		head->why = "the Content-Length of the answer is no number, or there are several";
+	else
+		return HEAD_ENDED;
+	return HEAD_BROKEN;
+}
+
 enum head_step
 head_line(struct head *head, const char *line, size_t length)
 {
@@ -216,9 +240,7 @@ head_line(struct head *head, const char *line, size_t length)
 		length--;
 	if (length == 0) {
 		head->whole = head->status >= 200;
-		if (!head->whole)
-			return end_interim(head);
-		return read_content_length(head) ? HEAD_ENDED : HEAD_BROKEN;
+		return head->whole ? end_final(head) : end_interim(head);
 	}
 	if (length > 5 && memcmp(line, "HTTP/", 5) == 0 && (head->status == 0 || head->status < 200)) {
 		take_status_line(head, line, length);

@@ -25,7 +25,7 @@ struct head {
 	size_t bytes;
 	size_t value_bytes, value_room; /* of the last field's value while lines are folded onto it; room 0: none yet */
 	unsigned interim;
-	const char *why;        /* with HEAD_TOO_LONG: which bound, as a line for the client */
+	const char *why;        /* with HEAD_TOO_LONG: which bound, and with HEAD_BROKEN: a line for the client */
 	int64_t content_length; /* -1: none, or it does not count beside Transfer-Encoding; valid once whole */
 	bool whole;             /* the final head has ended */
 };
@@ -34,7 +34,8 @@ enum head_step {
 	HEAD_MORE,     /* go on */
 	HEAD_ENDED,    /* this line ended the final head */
 	HEAD_TOO_LONG, /* above a bound; why says which */
-	HEAD_BROKEN,   /* this line ended a head that does not say how long its body is: RFC 9112, section 6.3 */
+	/* This line ended a head that does not say how long its body is (RFC 9112, section 6.3); why says what is wrong. */
+	HEAD_BROKEN,
 	HEAD_NO_MEMORY,
 };
 

@@ -213,6 +213,21 @@ open_decoder(struct transfer *transfer)
 	return error == 0;
 }
 
+/* Without a length and last chunk it is the connection's end that tells that the body is whole. */
+static bool
+watch_end(struct transfer *transfer)
+{
+	const char *coding = fields_get(&transfer->head.fields, "transfer-encoding");
+	bool no_memory = false;
+
+	if (transfer->head.content_length < 0 && (coding == NULL || !text_equal_nocase(coding, "chunked")) &&
+		strcmp(transfer->hop.origin.scheme, "https") == 0)
+		transfer->tls_end = tls_end_watch(transfer->easy, &no_memory);
+	if (no_memory)
+		transfer_note_failure(transfer, JOB_ERROR_internal, JOB_PHASE_body, "the server ran out of memory");
+	return !no_memory;
+}
+
 /* The head of an answer that is not followed as a redirect: is it what the client wants? */
 static bool
 head_acceptable(struct transfer *transfer)
@@ -234,6 +249,8 @@ head_acceptable(struct transfer *transfer)
 			spec->expect.content_type);
 		return false;
 	}
+	if (has_body && !watch_end(transfer))
+		return false;
 	if (has_body && announced != 0 && spec->decompress && !open_decoder(transfer))
 		return false;
 	if (has_body && transfer->decoder == NULL && announced > spec->max_body_bytes) {
@@ -302,12 +319,10 @@ on_header(char *line, size_t size, size_t count, void *context)
 	case HEAD_ENDED:
 		return head_ended(transfer) ? length : 0;
 	case HEAD_TOO_LONG:
-		transfer_note_failure(transfer, JOB_ERROR_protocol_error,
-			transfer->head.whole ? JOB_PHASE_body : JOB_PHASE_first_byte, "%s", transfer->head.why);
-		return 0;
 	case HEAD_BROKEN:
-		transfer_note_failure(transfer, JOB_ERROR_protocol_error, JOB_PHASE_first_byte,
-			"the Content-Length of the answer is no number, or there are several");
+		transfer_note_failure(transfer, JOB_ERROR_protocol_error,
+			transfer->phase == JOB_PHASE_body ? JOB_PHASE_body : JOB_PHASE_first_byte, "%s",
+			transfer->head.why);
 		return 0;
 	case HEAD_NO_MEMORY:
 		break;
@@ -383,6 +398,7 @@ set_common(struct transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_timeout_ms(transfer));
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L);
 }
 

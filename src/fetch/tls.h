@@ -1,7 +1,7 @@
 /*
  * Whom TLS trusts and what it presents: CA bundles and client certificates, each read once for the process and shared by
  * all connections. libcurl by itself would read them anew for each connection (1.5 to 25 ms), or keep one bundle a multi
- * handle. The one file that sees OpenSSL's TLS. Stores and identities are immutable and reference counted; any thread.
+ * handle. It and tls_end.c alone see OpenSSL's TLS. Stores and identities are immutable and reference counted; any thread.
  */
 #ifndef FETCHPOOL_FETCH_TLS_H
 #define FETCHPOOL_FETCH_TLS_H

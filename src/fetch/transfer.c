@@ -110,6 +110,8 @@ release_hop(struct transfer *transfer)
 	transfer->headers = transfer->resolve = transfer->connect_to = NULL;
 	decoder_free(transfer->decoder);
 	transfer->decoder = NULL;
+	tls_end_release(transfer->tls_end);
+	transfer->tls_end = NULL;
 }
 
 static void
@@ -524,6 +526,9 @@ transfer_hop_done(struct transfer *transfer, CURLcode result)
 		hop_explain_failure(transfer, result), end(transfer);
 	else if (!transfer->head.whole)
 		transfer_fail(transfer, JOB_ERROR_truncated, "the answer ended within its head");
+	else if (transfer->tls_end != NULL && !tls_end_announced(transfer->tls_end))
+		transfer_fail(transfer, JOB_ERROR_truncated,
+			"the answer has no length, and its TLS connection ended without a word that this was all");
 	else
 		take_response(transfer);
 }

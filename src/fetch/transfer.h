@@ -25,6 +25,7 @@
 #include "fetch/pool.h"
 #include "fetch/resolver.h"
 #include "fetch/sink.h"
+#include "fetch/tls_end.h"
 #include "fetch/url.h"
 
 struct loop;
@@ -60,6 +61,7 @@ struct transfer {
 	struct sink sink;
 	struct decoder *decoder; /* NULL: the body comes as it is */
 	int64_t wire_bytes;      /* of the body, as they came */
+	struct tls_end *tls_end; /* when only the end of a TLS connection ends the body; else NULL */
 
 	/* the look-up */
 	struct resolver_query query;
