@@ -195,6 +195,21 @@ START_TEST(look_ups_are_bounded)
 }
 END_TEST
 
+/* Nor do those whose jobs are over keep others waiting, although c-ares still waits for them. */
+START_TEST(what_nobody_waits_for_makes_room)
+{
+	json_t *last = NULL;
+
+	for (size_t i = 0; i < LOOKUPS_MAX + ABOVE; i++)
+		last = submit_at("h%zu.hole", i, "'connect_timeout':'4s','timeout':'60s'");
+	expect_that(await_metric("fetchpool_dns_lookups_in_flight", LOOKUPS_MAX), "only %g look-ups are under way",
+		metric("fetchpool_dns_lookups_in_flight"));
+	expect_failed(job_done(last), "connect_timeout", "dns");
+	expect(fetch(at("good.test"), "'connect_timeout':'5s'"), "state", "'succeeded'");
+	expect_that(metric("fetchpool_dns_lookups_in_flight") > LOOKUPS_MAX / 2, "they were over already");
+}
+END_TEST
+
 int
 main(void)
 {
@@ -207,5 +222,6 @@ main(void)
 	tcase_add_test(tcase, the_hosts_file_goes_first);
 	tcase_add_test(tcase, a_thousand_holes_hold_up_nobody);
 	tcase_add_test(tcase, look_ups_are_bounded);
+	tcase_add_test(tcase, what_nobody_waits_for_makes_room);
 	return rig_run(suite);
 }

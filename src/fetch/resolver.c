@@ -190,18 +190,27 @@ start(struct resolver *resolver, struct lookup *lookup)
 	ares_getaddrinfo(resolver->channel, lookup->host, NULL, &hints, on_answer, lookup);
 }
 
+/* c-ares cannot be told to forget a question, so those that nobody asks any more have a bound of their own: they do not
+ * keep others waiting. */
+static bool
+has_room(struct resolver *resolver)
+{
+	return resolver->in_flight < RESOLVER_MAX_ABANDONED + RESOLVER_MAX_IN_FLIGHT &&
+		resolver->in_flight < RESOLVER_MAX_IN_FLIGHT + lookups_abandoned(&resolver->lookups);
+}
+
 static void
 start_waiting(struct resolver *resolver)
 {
 	struct lookup *lookup;
 
-	for (int started = 0; started < START_PER_TURN && resolver->in_flight < RESOLVER_MAX_IN_FLIGHT; started++) {
+	for (int started = 0; started < START_PER_TURN && has_room(resolver); started++) {
 		if ((lookup = lookups_take(&resolver->lookups)) == NULL)
 			return;
 		start(resolver, lookup);
 	}
 	/* There may be more: once more, after the sockets had their turn. */
-	if (resolver->in_flight < RESOLVER_MAX_IN_FLIGHT)
+	if (has_room(resolver))
 		ev_async_send(resolver->loop, &resolver->wake);
 }
 

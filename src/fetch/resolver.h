@@ -15,6 +15,7 @@
 
 #define RESOLVER_MAX_ADDRESSES 64   /* of one name; with more it cannot be fetched from */
 #define RESOLVER_MAX_IN_FLIGHT 4096 /* look-ups; further ones wait their turn, first come, first served */
+#define RESOLVER_MAX_ABANDONED 8192 /* further look-ups in flight that nobody asks for any more */
 #define RESOLVER_MAX_TRIED 16       /* the first so many are connected to, IPv6 and IPv4 in turn */
 
 struct resolver;

@@ -62,6 +62,12 @@ add_locked(struct lookups *lookups, const char *host, size_t host_bytes)
 	return lookup;
 }
 
+static bool
+is_abandoned(const struct lookup *lookup)
+{
+	return lookup->taken && list_empty(&lookup->queries);
+}
+
 /* Joins the look-up for this name, or begins one (*ret_begun). Returns 0 or -ENOMEM. */
 static int
 join_locked(struct lookups *lookups, const char *host, size_t host_bytes, struct resolver_query *query, bool *ret_begun)
@@ -77,6 +83,7 @@ join_locked(struct lookups *lookups, const char *host, size_t host_bytes, struct
 	}
 	if (lookup == NULL)
 		return -ENOMEM;
+	lookups->abandoned_count -= is_abandoned(lookup);
 	query->lookup = lookup;
 	list_push_back(&lookup->queries, &query->node);
 	*ret_begun = begun;
@@ -110,6 +117,7 @@ lookups_cancel(struct lookups *lookups, struct resolver_query *query)
 	for (;;) {
 		if (query->lookup != NULL) {
 			list_remove(&query->node);
+			lookups->abandoned_count += is_abandoned(query->lookup);
 			query->lookup = NULL;
 		}
 		if (lookups->answering != query)
@@ -145,8 +153,19 @@ lookups_take(struct lookups *lookups)
 			lookup = NULL;
 		}
 	}
+	if (lookup != NULL)
+		lookup->taken = true;
 	lock_drop(&lookups->lock);
 	return lookup;
+}
+
+size_t
+lookups_abandoned(struct lookups *lookups)
+{
+	lock_take(&lookups->lock);
+	size_t count = lookups->abandoned_count;
+	lock_drop(&lookups->lock);
+	return count;
 }
 
 /* Takes the lock off meanwhile. The query may be gone after it. */
@@ -175,6 +194,8 @@ lookups_deliver(struct lookups *lookups, struct lookup *lookup)
 		&lookups->cache, lookup->host, lookup->host_bytes, lookup->ttl_ms, mono_ms(), &lookup->result);
 	/* Nobody joins it from here on, so that its queries only become fewer. */
 	HASH_DEL(lookups->table, lookup);
+	lookups->abandoned_count -= is_abandoned(lookup);
+	lookup->taken = false; /* an answer that runs may cancel the others */
 	while ((node = list_pop_front(&lookup->queries)) != NULL)
 		answer_locked(lookups, container_of(node, struct resolver_query, node), &lookup->result);
 	lock_drop(&lookups->lock);

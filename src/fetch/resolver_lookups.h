@@ -24,6 +24,7 @@
 struct lookup {
 	struct list node;          /* among the waiting (lock); the taker's once taken */
 	struct list queries;       /* lock */
+	bool taken;                /* lock */
 	UT_hash_handle hh;         /* lock */
 	struct resolver *resolver; /* the taker's, as result and ttl_ms */
 	struct resolved result;    /* all zeroes at first */
@@ -38,7 +39,7 @@ struct lookups {
 	/* Guarded by the lock. */
 	struct lookup *table;
 	struct list waiting;
-	size_t waiting_count;
+	size_t waiting_count, abandoned_count;
 	struct resolver_cache cache;
 	const struct resolver_query *answering;
 	bool stopped;
@@ -70,6 +71,9 @@ void lookups_gauges(struct lookups *lookups, struct resolver_gauges *ret);
 
 /* The next one that somebody still asks for, the caller's from then on until it is delivered; or NULL. */
 struct lookup *lookups_take(struct lookups *lookups);
+
+/* How many of those that were taken nobody asks for any more. */
+size_t lookups_abandoned(struct lookups *lookups);
 
 /* Keeps the result and tells everybody. The look-up is gone after it. */
 void lookups_deliver(struct lookups *lookups, struct lookup *lookup);
