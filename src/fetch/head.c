@@ -87,7 +87,7 @@ too_long(struct head *head, const char *why)
 	return HEAD_TOO_LONG;
 }
 
-/* Appends a blank and the text. The room doubles, or a head of many short lines would take gigabytes of the arena. */
+/* Appends a blank and the text. The room doubles, or a long value with many short lines would take hundreds of megabytes of the arena. */
 static bool
 append_to_value(struct head *head, struct field *field, const char *text)
 {
@@ -113,6 +113,8 @@ append_to_value(struct head *head, struct field *field, const char *text)
 static enum head_step
 unfold(struct head *head, const char *line, size_t length)
 {
+	if (++head->folded > HEAD_MAX_FOLDED)
+		return too_long(head, "the head of the answer has over " STRINGIFY(HEAD_MAX_FOLDED) " folded lines");
 	if (head->fields.count == 0)
 		return HEAD_MORE;
 	struct field *field = &head->fields.items[head->fields.count - 1];

@@ -14,6 +14,7 @@
 
 #define HEAD_MAX_BYTES (256 * 1024) /* of one answer, interim heads and trailers included */
 #define HEAD_MAX_FIELDS 2000
+#define HEAD_MAX_FOLDED 2000 /* lines folded onto a field: libcurl copies what it has of the value for each */
 #define HEAD_MAX_INTERIM 100 /* interim heads before the final one */
 
 struct head {
@@ -24,7 +25,7 @@ struct head {
 	size_t capacity;
 	size_t bytes;
 	size_t value_bytes, value_room; /* of the last field's value while lines are folded onto it; room 0: none yet */
-	unsigned interim;
+	unsigned interim, folded;
 	const char *why;        /* with HEAD_TOO_LONG: which bound, and with HEAD_BROKEN: a line for the client */
 	int64_t content_length; /* -1: none, or it does not count beside Transfer-Encoding; valid once whole */
 	bool whole;             /* the final head has ended */
