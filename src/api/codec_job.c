@@ -10,14 +10,15 @@
 
 /* ---- fields */
 
+/* In lower case, however long: a name that were cut could be another one. */
 static void
 open_field(struct json_out *out, const char *name)
 {
-	char lower[256];
+	size_t from = out->buffer->count;
 
-	snprintf(lower, sizeof lower, "%s", name);
-	ascii_lower_string(lower);
-	out_open(out, lower, '[');
+	out_open(out, name, '[');
+	for (size_t i = from; i < out->buffer->count; i++)
+		out->buffer->data[i] = ascii_lower(out->buffer->data[i]);
 }
 
 static bool
