@@ -39,11 +39,11 @@ static const struct {
 	{TEXT(POST "Content-Length: 5\r\n\r\n\r\n\r\n\0"), 0, NULL, 1},
 	{TEXT(POST "Content-Length: 5\r\n\r\nabcd"), 0, NULL, 0},
 	{TEXT(POST "Content-Length: 0\r\n\r\n" GET "\r\n"), 0, NULL, 2},
-	{TEXT(POST "Content-Length:\t05 \r\n\r\nabcde" GET "\r\n"), 0, NULL, 2},
+	{TEXT(POST "Content-Length:\t05\r\n\r\nabcde" GET "\r\n"), 0, NULL, 2},
 	{TEXT(CHUNKED "0\r\n\r\n" GET "\r\n"), 0, NULL, 2},
 	{TEXT(CHUNKED "5\r\n\r\n\r\n\0\r\n0\r\n\r\n"), 0, NULL, 1},
 	{TEXT(CHUNKED "000A;x=\"y\";z\r\n0123456789\r\n00\r\nTrailer: x\r\n\r\n"), 0, NULL, 1},
-	{TEXT(POST "transfer-encoding:CHUNKED \r\n\r\n1\r\nx\r\n0\r\n"), 0, NULL, 0},
+	{TEXT(POST "transfer-encoding:CHUNKED\r\n\r\n1\r\nx\r\n0\r\n"), 0, NULL, 0},
 	{TEXT("POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx"), 0, NULL, 1},
 
 	/* the request line */
@@ -121,6 +121,9 @@ static const struct {
 	{TEXT(POST "Content-Length: -1\r\n"), 400, "number", 0},
 	{TEXT(POST "Content-Length: +5\r\n"), 400, "number", 0},
 	{TEXT(POST "Content-Length: 5, 5\r\n"), 400, "number", 0},
+	{TEXT(POST "Content-Length: 5 \r\n"), 400, "number", 0}, /* libmicrohttpd leaves the blank there */
+	{TEXT(POST "Transfer-Encoding: chunked \r\n"), 400, "chunked", 0},
+	{TEXT(POST "Transfer-Encoding: chunked\t\r\n"), 400, "chunked", 0},
 	{TEXT(POST "Content-Length: 5 5\r\n"), 400, "number", 0},
 	{TEXT(POST "Content-Length: 0x5\r\n"), 400, "number", 0},
 	{TEXT(POST "Content-Length: 99999999999999999999999999999\r\n"), 413, "limit", 0},

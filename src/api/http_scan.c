@@ -89,14 +89,15 @@ add_to_value(struct http_scan *scan, char c)
 		scan->value_length++;
 }
 
-/* The value without the blanks at its end; false when it was longer than what is kept. */
+/*
+ * Ends the value; false when it was longer than what is kept. Blanks at its end stay: libmicrohttpd 0.9.75 does not take
+ * them off, and then "chunked " is no coding to it.
+ */
 static bool
 whole_value(struct http_scan *scan)
 {
 	if (scan->value_length >= sizeof scan->value)
 		return false;
-	while (scan->value_length > 0 && strchr(" \t", scan->value[scan->value_length - 1]) != NULL)
-		scan->value_length--;
 	scan->value[scan->value_length] = '\0';
 	return true;
 }
@@ -172,7 +173,7 @@ static void
 finish(struct http_scan *scan)
 {
 	scan->requests++;
-	scan->in_trailers = false;
+	scan->in_trailers = scan->is_head = false; /* what is refused next is no HEAD */
 	scan->state = START;
 }
 
