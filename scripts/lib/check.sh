@@ -45,7 +45,7 @@ show_failures() {
 		printf '\n---- %s failed:\n' "${trs%.trs}"
 		tail -n 300 "${trs%.trs}.log" | sed 's/^/    /'
 	done
-	find "$1/tests" "$1/scripts" -name '*.log' -print 2>/dev/null | LC_ALL=C sort | while read -r log; do
+	find "$1/fuzz" "$1/tests" "$1/scripts" -name '*.log' -print 2>/dev/null | LC_ALL=C sort | while read -r log; do
 		if [ ! -f "${log%.log}.trs" ]; then
 			printf '\n---- %s had not ended:\n' "${log%.log}"
 			tail -n 100 "$log" | sed 's/^/    /'
@@ -92,7 +92,7 @@ check_in() {
 	fi
 	# Results of an earlier run must not be counted.
 	find "$dir" -name '*.trs' -exec rm -f {} +
-	rm -f "$dir"/tests/*.log "$dir"/scripts/*.log
+	rm -f "$dir"/fuzz/*.log "$dir"/tests/*.log "$dir"/scripts/*.log
 	say "Testing in $dir/ ($words)"
 	before=$(date +%s)
 	# shellcheck disable=SC2086 # words
@@ -165,6 +165,26 @@ check_tsan() {
 	check_in build-tsan "TSan" "$fixed" --enable-tsan "$@" 'CFLAGS=-g -O1'
 }
 
+# Each fuzz target for FETCHPOOL_FUZZ_SECONDS. Its findings stay in build-fuzz/findings.
+check_fuzz() {
+	say "Fuzzing in build-fuzz/"
+	mkdir -p build-fuzz
+	bounded fuzz/run all "${FETCHPOOL_FUZZ_SECONDS:-60}" --build build-fuzz --findings build-fuzz/findings >build-fuzz/run.log 2>&1
+	status=$?
+	cat build-fuzz/run.log
+	if [ "$status" -eq 77 ]; then
+		count 0 0 1
+		return
+	fi
+	# shellcheck disable=SC2046 # two words
+	set -- $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' build-fuzz/run.log | tail -n 1)
+	# It did not come to its end: nothing of that has been counted.
+	if [ $# -ne 2 ] || { [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; }; then
+		set -- 0 1
+	fi
+	count "$1" "$2" 0
+}
+
 bootstrap_check() {
 	quick=
 	werror=
@@ -184,6 +204,7 @@ bootstrap_check() {
 	if [ -z "$quick" ]; then
 		check_asan ${werror:+"$werror"}
 		check_tsan ${werror:+"$werror"}
+		check_fuzz
 	fi
 	printf '\n%s passed, %s failed, %s skipped\n' "$all_passed" "$all_failed" "$all_skipped"
 	[ "$all_failed" -eq 0 ] && [ "$all_passed" -gt 0 ]

@@ -3,7 +3,7 @@
 
 # A line each: in words | how to see it | apt | dnf | apk | pacman | brew. A dash: nothing to install it from.
 # cmd: a command; pc: a pkg-config module and its least version; ev and header: a header; certs: a CA bundle;
-# san: a sanitizer that the compiler can link.
+# san: a sanitizer that the compiler can link; fuzzer: clang can link its libFuzzer.
 needed() {
 	cat <<'END'
 a C compiler|cmd cc|gcc libc6-dev|gcc glibc-devel|build-base|gcc|-
@@ -37,6 +37,7 @@ wanted() {
 	cat <<'END'
 the address sanitizer|san address,undefined|-|libasan libubsan|-|-|-
 the thread sanitizer|san thread|-|libtsan|-|-|-
+clang's libFuzzer|fuzzer|clang libclang-rt-14-dev|clang compiler-rt|clang compiler-rt|clang compiler-rt|-
 python3|cmd python3|python3|python3|python3|python|python3
 jq|cmd jq|jq|jq|jq|jq|jq
 shellcheck|cmd shellcheck|shellcheck|ShellCheck|shellcheck|shellcheck|shellcheck
@@ -88,6 +89,15 @@ links() {
 	return "$linked"
 }
 
+clang_fuzzes() {
+	scratch=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX") || return 1
+	printf 'int LLVMFuzzerTestOneInput(const char *b, unsigned long n) { return n > 9 && *b; }\n' >"$scratch/try.c"
+	clang -fsanitize=fuzzer,address,undefined -o "$scratch/try" "$scratch/try.c" >/dev/null 2>&1
+	linked=$?
+	rm -rf "$scratch"
+	return "$linked"
+}
+
 # present KIND [NAME [VERSION]]: is it there?
 present() {
 	case $1 in
@@ -96,6 +106,7 @@ present() {
 	ev) pkg-config --exists libev 2>/dev/null || has_header ev.h ;;
 	header) has_header "$2" ;;
 	san) links "-fsanitize=$2" ;;
+	fuzzer) clang_fuzzes ;;
 	certs)
 		[ "$(uname -s)" = Darwin ] || [ -s /etc/ssl/certs/ca-certificates.crt ] ||
 			[ -s /etc/pki/tls/certs/ca-bundle.crt ] || [ -s /etc/ssl/cert.pem ] || [ -s /etc/ssl/ca-bundle.pem ]
