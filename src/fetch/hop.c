@@ -16,6 +16,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/text.h"
 #include "fetch/hop_request.h"
 #include "fetch/redirect.h"
 
