@@ -128,7 +128,7 @@ crash_origin_count(const struct crash_job *job)
 	char key[16];
 
 	snprintf(key, sizeof key, "%u", job->number);
-	return origin_count(job->origin, key);
+	return job->origin ? origin_count(job->origin, key) : 0;
 }
 
 static const char *const fault_names[CRASH_FAULTS] = {
@@ -310,7 +310,7 @@ fits_locked(const struct crash_book *book, const struct crash_job *job, enum cra
 	if (job->faulty || book->refused[job->kind - crash_kinds])
 		return false;
 	if (intent == CRASH_SUBMIT)
-		return job->kind->keyed;
+		return job->kind->keyed && !job->removed; /* else the key would be free again */
 	/* A keyed one stays, for its key goes with it. */
 	return *job->id && (intent == CRASH_READ || !job->kind->keyed);
 }

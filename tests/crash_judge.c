@@ -236,7 +236,7 @@ outlived_poison(const struct crash_job *job, size_t count, struct crash_now now)
 struct crash_verdict
 crash_judge_count(const struct crash_job *job, size_t count, struct crash_now now)
 {
-	size_t attempts = job->kind->max_attempts ? job->kind->max_attempts : 1;
+	size_t attempts = (job->kind->max_attempts ? job->kind->max_attempts : 1) * (job->kind->hops + 1);
 
 	if (!crash_kind_repeatable(job->kind) && count > 1)
 		return fault(CRASH_RESENT, "not to be sent twice, and was");

@@ -17,10 +17,10 @@
 struct crash_job {
 	unsigned number; /* in its URL: the origin counts by it */
 	const struct crash_kind *kind;
-	struct origin *origin;
-	unsigned born;    /* ends of the daemon before it was submitted */
-	int64_t born_ms;  /* wall clock */
-	const char *spec; /* what submits it */
+	struct origin *origin; /* NULL once nobody is to ask it any more */
+	unsigned born;         /* ends of the daemon before it was submitted */
+	int64_t born_ms;       /* wall clock */
+	const char *spec;      /* what submits it */
 
 	char id[CRASH_ID_BYTES]; /* "" until it is acknowledged */
 	char *promise;           /* what of its JSON must stay as it is; NULL until acknowledged */

@@ -28,6 +28,30 @@ const struct crash_kind crash_kinds[] = {
 		.body_bytes = 90000},
 	{.name = "dripping", .weight = 1, .method = "GET", .path = "/drip/30/5", .status = 200, .body_bytes = 30},
 	{.name = "missing", .weight = 1, .method = "GET", .path = "/status/404", .status = 404},
+	{.name = "gzip", .weight = 1, .method = "GET", .path = "/gzip/30000", .status = 200, .body_bytes = 30000},
+	{.name = "gzip large", .weight = 1, .method = "GET", .path = "/gzip/90000", .status = 200, .body_bytes = 90000},
+	{.name = "no gzip", .weight = 1, .method = "GET", .path = "/badgzip", .error = "bad_content_encoding"},
+	{.name = "chunked", .weight = 1, .method = "GET", .path = "/chunked/9", .status = 200, .body_bytes = 45},
+	{.name = "redirected", .weight = 2, .method = "GET", .path = "/redirect/3", .hops = 3, .status = 200},
+	{.name = "redirected too often",
+		.weight = 1,
+		.method = "GET",
+		.path = "/redirect/3",
+		.hops = 1,
+		.more = ",'max_redirects':1",
+		.error = "too_many_redirects"},
+	{.name = "timed out",
+		.weight = 1,
+		.method = "GET",
+		.path = "/stall/10",
+		.more = ",'timeout':'120ms'",
+		.error = "timeout"},
+	{.name = "too large",
+		.weight = 1,
+		.method = "GET",
+		.path = "/bytes/5000",
+		.more = ",'max_body_bytes':1000",
+		.error = "too_large"},
 	{.name = "cut", .weight = 2, .method = "GET", .path = "/close", .error = "truncated"},
 	{.name = "marked",
 		.weight = 5,
@@ -88,6 +112,7 @@ const struct crash_kind crash_kinds[] = {
 		.path = "/echo",
 		.more = ",'delay':'300ms'",
 		.status = 200},
+	{.name = "POST large", .weight = 1, .method = "POST", .path = "/sink", .upload_bytes = 80000, .status = 200},
 	{.name = "POST cut", .weight = 1, .method = "POST", .path = "/close", .error = "truncated"},
 	{.name = "POST keyed", .weight = 4, .method = "POST", .path = "/echo", .keyed = true, .status = 200},
 	{.name = "POST keyed slow", .weight = 4, .method = "POST", .path = "/delay/120", .keyed = true, .status = 200},
@@ -156,6 +181,15 @@ add_run_at(struct bytes *spec, unsigned run_at_ms)
 }
 
 static void
+add_body(struct bytes *spec, const struct crash_kind *kind, unsigned number)
+{
+	bytes_format(spec, ",'body':'job %u", number);
+	for (size_t left = kind->upload_bytes; left >= 10; left -= 10)
+		bytes_text(spec, " and so on");
+	bytes_text(spec, "'");
+}
+
+static void
 add_retry(struct bytes *spec, const struct crash_kind *kind)
 {
 	if (!kind->max_attempts && !kind->unsafe)
@@ -175,7 +209,7 @@ crash_kind_spec(const struct crash_kind *kind, unsigned port, unsigned number, u
 	else
 		bytes_format(&spec, ",'url':'%s?k=%u'", kind->path, number);
 	if (!strcmp(kind->method, "POST"))
-		bytes_format(&spec, ",'body':'job %u'", number);
+		add_body(&spec, kind, number);
 	if (kind->held)
 		bytes_text(&spec, ",'timeout':'10m'");
 	if (kind->run_at_ms)

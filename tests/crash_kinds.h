@@ -5,6 +5,7 @@
 #include "crash_random.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct crash_kind {
@@ -18,6 +19,8 @@ struct crash_kind {
 	unsigned max_attempts; /* 0: one, without a word in the spec */
 	int status;            /* of its response when it succeeds; 0: it never does */
 	int64_t body_bytes;    /* of that response; 0: any */
+	size_t upload_bytes;   /* of the request's body; 0: a few */
+	unsigned hops;         /* further requests of an attempt, for redirects */
 	const char *error;     /* the code it fails with even if nothing crashes */
 	bool unsafe;           /* asks for retry.unsafe */
 	bool keyed;            /* has an idempotency key, and is submitted again */

@@ -1,4 +1,7 @@
 /* See crash_load.h. Each thread has a connection and random numbers of its own; they meet in the book. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "crash_load.h"
 
 #include "crash_line.h"
@@ -6,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define THREADS 6
 #define STEPS 45 /* of each thread in a round */
@@ -16,6 +20,7 @@ struct worker {
 	struct origin *origin;
 	struct crash_line line;
 	struct crash_random random;
+	unsigned rest_ms;
 };
 
 struct crash_load {
@@ -151,19 +156,41 @@ take_step(struct worker *worker)
 
 /* ---- the threads */
 
+static void
+rest(const struct worker *worker)
+{
+	struct timespec time = {.tv_sec = worker->rest_ms / 1000, .tv_nsec = (long)(worker->rest_ms % 1000) * 1000000};
+
+	if (worker->rest_ms)
+		nanosleep(&time, NULL);
+}
+
 static void *
 worker_main(void *argument)
 {
 	struct worker *worker = argument;
 
 	for (int i = 0; i < STEPS && take_step(worker); i++)
-		;
+		rest(worker);
 	crash_line_close(&worker->line);
 	return NULL;
 }
 
+size_t
+crash_load_size(void)
+{
+	return THREADS * (size_t)STEPS;
+}
+
+size_t
+crash_load_threads(void)
+{
+	return THREADS;
+}
+
 struct crash_load *
-crash_load_start(struct crash_book *book, const struct client_address *address, struct origin *origin, uint64_t seed)
+crash_load_start(struct crash_book *book, const struct client_address *address, struct origin *origin, uint64_t seed,
+	unsigned rest_ms)
 {
 	struct crash_load *load = calloc(1, sizeof *load);
 
@@ -172,7 +199,8 @@ crash_load_start(struct crash_book *book, const struct client_address *address, 
 	for (size_t i = 0; i < THREADS; i++) {
 		struct worker *worker = &load->workers[i];
 
-		*worker = (struct worker){.book = book, .origin = origin, .random = {seed + i * 7919}};
+		*worker = (struct worker){
+			.book = book, .origin = origin, .random = {seed + i * 7919}, .rest_ms = rest_ms};
 		crash_line_init(&worker->line, address);
 		if (pthread_create(&worker->thread, NULL, worker_main, worker))
 			abort();

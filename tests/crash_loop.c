@@ -24,7 +24,12 @@
 #define KILL_LATEST_MS 600
 #define ACKNOWLEDGED_MOST 120 /* when a kill comes with the nth acknowledgement */
 #define STARTING_LATEST_MS 40
+/* With SIGTERM alone no round leaves the daemon to itself: so some see that all goes on before the load begins. */
+#define READ_ON_ONE_OF 4
+#define DRAIN_MS 100
 #define DRAIN_TIMEOUT "100ms"
+/* Behind its --drain-timeout a daemon has answers to send (a second at most), and a last commit to make. */
+#define DRAIN_LATE_MS 5000
 #define KILLED_AT_START "exit status 137:" /* as server_start tells of it */
 
 /* How a round ends: all from WAY_KILL on are kills under load. */
@@ -225,8 +230,14 @@ kill_daemon(struct loop *loop)
 static void
 drain_daemon(struct loop *loop)
 {
+	int64_t begun = mono_ms();
+
 	crash_book_end_begins(loop->book);
 	end_daemon(loop, SIGTERM, 0);
+	if (ms_since(begun) > DRAIN_MS + DRAIN_LATE_MS)
+		crash_book_complain(loop->book, CRASH_ODD, "the end took %u ms, with --drain-timeout " DRAIN_TIMEOUT,
+			ms_since(begun));
+	keep_slowest(&loop->report->slowest_drain_ms, begun);
 }
 
 static void
@@ -235,8 +246,10 @@ end_under_load(struct loop *loop, unsigned round, void (*end)(struct loop *))
 	struct crash_load *load;
 
 	crash_read_some(loop->book, address_of(loop), &loop->random);
+	if (loop->plan->terminate && !crash_random_below(&loop->random, READ_ON_ONE_OF))
+		crash_read_on(loop->book, address_of(loop));
 	load = crash_load_start(
-		loop->book, address_of(loop), origin_of_round(loop, round), crash_random_next(&loop->random));
+		loop->book, address_of(loop), origin_of_round(loop, round), crash_random_next(&loop->random), 0);
 	await_moment(loop);
 	end(loop);
 	crash_load_end(load);
@@ -277,6 +290,8 @@ choose_way(struct loop *loop, unsigned round)
 {
 	enum crash_way way = crash_random_below(&loop->random, WAYS);
 
+	if (loop->plan->terminate)
+		return WAY_DRAIN;
 	if (!round)
 		return WAY_KILL;
 	if (loop->drained && way != WAY_STARTING)
@@ -412,6 +427,8 @@ crash_print(const struct crash_plan *plan, const struct crash_report *report)
 		report->removed, report->faults[CRASH_LOST], report->faults[CRASH_CHANGED],
 		report->faults[CRASH_RESENT], report->faults[CRASH_ODD], report->outcome_unknown, report->poisoned,
 		report->slowest_ready_ms, report->slowest_round_ms, report->slowest_check_ms);
+	if (report->drained)
+		printf(", end by SIGTERM %u ms", report->slowest_drain_ms);
 	if (report->kinds_refused)
 		printf("; %u kinds of jobs are not built (501)", report->kinds_refused);
 	putchar('\n');

@@ -154,7 +154,7 @@ goes_on(const struct crash_job *job)
 }
 
 static void
-await_job(struct reader *reader, struct crash_job *job)
+await_once(struct reader *reader, struct crash_job *job)
 {
 	struct crash_known known;
 	struct client_reply *reply;
@@ -163,9 +163,15 @@ await_job(struct reader *reader, struct crash_job *job)
 	reply = get_of(reader, job->id, "?wait=5s");
 	crash_book_seen(reader->book, job, CRASH_READ, &known, reply);
 	crash_book_settle(reader->book, job, reply->status);
-	if (goes_on(job))
-		crash_book_fault(reader->book, job, CRASH_ODD, "does not go on after a start", reply->body.data);
 	client_reply_free(reply);
+}
+
+static void
+await_job(struct reader *reader, struct crash_job *job)
+{
+	await_once(reader, job);
+	if (goes_on(job))
+		crash_book_fault(reader->book, job, CRASH_ODD, "does not go on after a start", "");
 }
 
 void
@@ -183,11 +189,9 @@ crash_read_on(struct crash_book *book, const struct client_address *address)
 /* ---- the end of all */
 
 static void
-release_held(struct crash_book *book)
+release_held(struct crash_book *book, size_t first, size_t last)
 {
-	size_t count = crash_book_size(book);
-
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = first; i < last; i++) {
 		struct crash_job *job = crash_book_job(book, i);
 		char key[16];
 
@@ -216,15 +220,19 @@ await_some(struct reader *reader)
 	return count > 0;
 }
 
-static void
-complain_of_unfinished(struct crash_book *book)
+static bool
+unfinished(const struct crash_job *job)
 {
-	size_t count = crash_book_size(book);
+	return *job->id && !job->done && !job->removed && !job->faulty;
+}
 
-	for (size_t i = 0; i < count; i++) {
+static void
+complain_of_unfinished(struct crash_book *book, size_t first, size_t last)
+{
+	for (size_t i = first; i < last; i++) {
 		struct crash_job *job = crash_book_job(book, i);
 
-		if (*job->id && !job->done && !job->removed)
+		if (unfinished(job))
 			crash_book_fault(book, job, CRASH_ODD, "not done at the end",
 				"no list shows it any more, "
 				"or too much time went by");
@@ -237,12 +245,49 @@ crash_read_to_the_end(struct crash_book *book, const struct client_address *addr
 	struct reader reader = reader_of(book, address);
 	int64_t until = mono_ms() + END_PATIENCE_MS;
 
-	release_held(book);
+	release_held(book, 0, crash_book_size(book));
 	while (await_some(&reader) && mono_ms() < until)
 		;
 	crash_line_close(&reader.line);
 	crash_read_all(book, address);
-	complain_of_unfinished(book);
+	complain_of_unfinished(book, 0, crash_book_size(book));
+}
+
+static void
+remove_job(struct reader *reader, struct crash_job *job)
+{
+	struct crash_known known;
+	struct client_reply *reply;
+	char target[128];
+
+	if (!*job->id || job->removed || job->faulty)
+		return;
+	snprintf(target, sizeof target, "/v1/jobs/%s", job->id);
+	crash_book_begin(reader->book, job, CRASH_DELETE, &known);
+	reply = crash_line_call(&reader->line, "DELETE", target, NULL);
+	crash_book_seen(reader->book, job, CRASH_DELETE, &known, reply);
+	crash_book_settle(reader->book, job, reply->status);
+	client_reply_free(reply);
+}
+
+void
+crash_read_and_remove(struct crash_book *book, const struct client_address *address, size_t first, size_t last)
+{
+	struct reader reader = reader_of(book, address);
+	int64_t until = mono_ms() + END_PATIENCE_MS;
+
+	release_held(book, first, last);
+	for (size_t i = first; i < last; i++)
+		while (unfinished(crash_book_job(book, i)) && mono_ms() < until)
+			await_once(&reader, crash_book_job(book, i));
+	for (size_t i = first; i < last; i++)
+		read_job(&reader, crash_book_job(book, i));
+	complain_of_unfinished(book, first, last);
+	for (size_t i = first; i < last; i++) {
+		remove_job(&reader, crash_book_job(book, i));
+		crash_book_job(book, i)->origin = NULL;
+	}
+	crash_line_close(&reader.line);
 }
 
 /* ---- files */

@@ -9,6 +9,11 @@ void crash_read_some(struct crash_book *book, const struct client_address *addre
 void crash_read_all(struct crash_book *book, const struct client_address *address);
 /* Waits until every job is done that is not held: they must go on by themselves after a start. */
 void crash_read_on(struct crash_book *book, const struct client_address *address);
+/*
+ * Ends what was submitted from `first` to `last` - 1: lets the origin answer what it holds, waits until each is done, sees
+ * that it is as it must be, and removes it. After that the origin is not asked again.
+ */
+void crash_read_and_remove(struct crash_book *book, const struct client_address *address, size_t first, size_t last);
 /* Lets the origin answer what it holds, and waits until every job that the daemon has is done. */
 void crash_read_to_the_end(struct crash_book *book, const struct client_address *address);
 /* Is every file of a body one of a job that is there? */

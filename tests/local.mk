@@ -45,7 +45,8 @@ CRASH_SOURCES = \
 	tests/crash_list.c tests/crash_list.h \
 	tests/crash_load.c tests/crash_load.h \
 	tests/crash_read.c tests/crash_read.h \
-	tests/crash_shot.c tests/crash_shot.h
+	tests/crash_shot.c tests/crash_shot.h \
+	tests/crash_soak.c
 check_PROGRAMS += tests/crash
 tests_crash_SOURCES = tests/crash.c $(CRASH_SOURCES)
 tests_crash_CPPFLAGS = $(RIG_CPPFLAGS)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #define ROUNDS 30
+#define TERMINATIONS 5
 
 static const struct crash_kind get_kind = {.name = "GET", .method = "GET", .path = "/text/5", .status = 200};
 static const struct crash_kind post_kind = {.name = "POST", .method = "POST", .path = "/echo", .status = 200};
@@ -26,6 +27,11 @@ static const struct crash_kind fleeting_kind = {.name = "fleeting",
 	.path = "/text/5",
 	.status = 200,
 	.ttl_ms = 1000};
+static const struct crash_kind redirected_kind = {.name = "redirected",
+	.method = "GET",
+	.path = "/redirect/1",
+	.hops = 1,
+	.status = 200};
 static const struct crash_kind refused_kind = {.name = "refused",
 	.method = "GET",
 	.path = "http://10.0.0.1/",
@@ -237,6 +243,8 @@ static const struct {
 	{&unsafe_kind, 1, -1, 2, FINE},
 	{&retried_kind, 0, -1, 3, FINE},
 	{&retried_kind, 0, -1, 4, CRASH_RESENT},
+	{&redirected_kind, 0, -1, 2, FINE},
+	{&redirected_kind, 0, -1, 3, CRASH_RESENT},
 	{&refused_kind, 3, -1, 1, CRASH_RESENT},
 };
 
@@ -281,6 +289,20 @@ START_TEST(a_store_that_forgets_is_found_out)
 }
 END_TEST
 
+START_TEST(terminations_lose_nothing)
+{
+	struct crash_plan plan = {.rounds = TERMINATIONS, .seed = (uint64_t)time(NULL), .terminate = true};
+	struct crash_report report;
+
+	crash_run(&plan, &report);
+	crash_print(&plan, &report);
+	ck_assert_uint_eq(crash_fault_count(&report), 0);
+	ck_assert_uint_eq(report.drained, plan.rounds);
+	ck_assert_uint_gt(report.acknowledged, 0);
+	ck_assert_uint_eq(report.poisoned, 0);
+}
+END_TEST
+
 START_TEST(crashes_lose_nothing)
 {
 	struct crash_plan plan = {.rounds = (unsigned)rig_scaled(ROUNDS), .seed = (uint64_t)time(NULL)};
@@ -312,6 +334,7 @@ main(void)
 	tcase_add_test(judge, poison_comes_at_last);
 	tcase_add_loop_test(judge, requests_are_counted, 0, COUNT_OF(counts));
 	tcase_add_test(loop, a_store_that_forgets_is_found_out);
+	tcase_add_test(loop, terminations_lose_nothing);
 	tcase_add_test(loop, crashes_lose_nothing);
 	tcase_set_timeout(loop, 240);
 	return rig_run(suite);
