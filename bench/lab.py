@@ -38,11 +38,11 @@ def until(seconds, what, poll):
 class Process:
     """A program that says where it listens, and is ended with SIGTERM."""
 
-    def __init__(self, name, command, directory):
+    def __init__(self, name, command, directory, env=None):
         self.name = name
         self.log_path = directory / f"{name}.log"
         with open(self.log_path, "wb") as output:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env)
 
     def said(self):
         return self.log_path.read_text(errors="replace")
@@ -81,7 +81,7 @@ class Process:
 class Server(Process):
     """A fetchpool server with this store, and a state directory that belongs to its name."""
 
-    def __init__(self, options, directory, store, extra=(), name=None, start_seconds=START_SECONDS):
+    def __init__(self, options, directory, store, extra=(), name=None, start_seconds=START_SECONDS, env=None):
         name = name or f"server-{store}"
         self.store = store
         self.state = directory / f"{name}.state"
@@ -90,7 +90,7 @@ class Server(Process):
             "--egress-allow", "127.0.0.0/8", "--drain-timeout", "1s", *extra, *options.server_option,
         ]
         begin = time.monotonic()
-        super().__init__(name, command, directory)
+        super().__init__(name, command, directory, env)
         try:
             self.address = self.addresses(seconds=start_seconds)[0]
             self.connection = http.client.HTTPConnection(self.address, timeout=60)

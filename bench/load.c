@@ -2,7 +2,7 @@
  * A load generator: requests on kept-alive connections, one in flight on each, from one thread with epoll.
  *
  *	load --target IPV4:PORT [--connections N] [--requests N] [--seconds N] [--rate N] [--method M] [--path P]
- *	     [--body TEXT | --bodies FILE] [--expect STATUS] [--ids FILE]
+ *	     [--body TEXT | --bodies FILE] [--expect STATUS|any] [--reconnect MS] [--ids FILE]
  *
  * Closed loop: each connection sends its next request when it has the answer to the last. With --rate an open loop:
  * requests fall due at that rate whatever the answers do, wait for a connection when none is free, and are timed from
@@ -10,6 +10,10 @@
  * are over; answers still to come are awaited. --bodies takes the lines of FILE in turn. An answer with another status
  * than --expect (default: any 2xx) is an error, and so is a broken connection, which is not made anew. --ids writes the
  * last segment of each answer's Location there, a line each.
+ *
+ * For servers that are to be overloaded: with "--expect any" every status is an answer like another, and with --reconnect
+ * a connection that is closed, breaks or cannot be made is tried anew so much later. A request that it broke under is
+ * "broken", an attempt to connect that failed is "refused"; neither is an error then.
  *
  * Prints one line of JSON on standard output. Times are in microseconds, those of events since the first request.
  */
@@ -49,12 +53,18 @@ struct options {
 	const char *target_text, *method, *path;
 	size_t connections, requests;
 	int64_t seconds, rate;
-	int expect;
+	int expect;           /* 0: any 2xx */
+	bool any;             /* status will do */
+	int64_t reconnect_ms; /* -1: not at all */
 	FILE *ids;
 };
 
 struct conn {
 	int fd; /* -1: broken */
+	bool connecting;
+	bool listed;     /* stands among the idle ones */
+	int64_t anew_us; /* when a broken one is made anew */
+	bool closing;    /* the server said that it closes it */
 	bool busy;
 	int64_t due_us; /* when its request fell due */
 	const struct text *request;
@@ -72,10 +82,13 @@ struct load {
 	struct conn *conns;
 	struct conn **idle; /* free connections, the last freed first */
 	size_t idle_count;
+	struct conn **broken; /* to be made anew: a ring, in the order in which they are due */
+	size_t broken_first, broken_count;
 	struct text *requests; /* taken in turn */
 	size_t request_count;
 	uint32_t *latencies; /* of good answers */
-	size_t started, finished, errors;
+	size_t started, finished, answers, errors, breaks, refused;
+	size_t statuses[600];
 	char first_error[160];
 	int64_t begin_us, last_sent_us, first_done_us, half_done_us, last_done_us, until_us;
 };
@@ -160,16 +173,47 @@ note_error(struct load *load, const struct conn *conn, const char *what, int num
 			conn->in_used);
 }
 
+static bool
+reconnects(const struct load *load)
+{
+	return load->options.reconnect_ms >= 0;
+}
+
 static void
-conn_break(struct load *load, struct conn *conn, const char *what)
+conn_list(struct load *load, struct conn *conn)
+{
+	if (conn->listed)
+		return;
+	conn->listed = true;
+	load->idle[load->idle_count++] = conn;
+}
+
+static void
+conn_close(struct load *load, struct conn *conn)
 {
 	close(conn->fd);
 	conn->fd = -1;
+	conn->connecting = conn->closing = conn->in_body = false;
+	conn->in_used = 0;
+	if (!reconnects(load))
+		return;
+	conn->anew_us = bench_now_us() + load->options.reconnect_ms * 1000;
+	load->broken[(load->broken_first + load->broken_count++) % load->options.connections] = conn;
+}
+
+static void
+conn_break(struct load *load, struct conn *conn, const char *what)
+{
+	int error = errno;
+
 	if (conn->busy) {
 		conn->busy = false;
 		load->finished++;
-		note_error(load, conn, what, errno);
+		load->breaks++;
+		if (!reconnects(load))
+			note_error(load, conn, what, error);
 	}
+	conn_close(load, conn);
 }
 
 static void
@@ -229,22 +273,27 @@ static void
 conn_done(struct load *load, struct conn *conn)
 {
 	int64_t now = since_begin(load), latency = now - conn->due_us;
-	bool good = load->options.expect ? conn->status == load->options.expect : conn->status / 100 == 2;
+	bool good = load->options.any  ? true
+		: load->options.expect ? conn->status == load->options.expect
+				       : conn->status / 100 == 2;
 
 	if (load->finished == 0)
 		load->first_done_us = now;
 	if (load->finished == load->options.requests / 2)
 		load->half_done_us = now;
 	load->last_done_us = now;
+	load->statuses[conn->status < 600 ? conn->status : 0]++;
 	if (good)
-		load->latencies[load->finished - load->errors] = latency > UINT32_MAX ? UINT32_MAX : (uint32_t)latency;
+		load->latencies[load->answers++] = latency > UINT32_MAX ? UINT32_MAX : (uint32_t)latency;
 	else
 		note_error(load, conn, "status", conn->status);
 	load->finished++;
 	conn->busy = false;
 	conn->in_body = false;
-	if (!more(load) || (load->options.rate > 0 && due_of(load, load->started) > now))
-		load->idle[load->idle_count++] = conn;
+	if (conn->closing && reconnects(load))
+		conn_close(load, conn);
+	else if (!more(load) || (load->options.rate > 0 && due_of(load, load->started) > now))
+		conn_list(load, conn);
 	else
 		conn_start(load, conn, load->options.rate > 0 ? due_of(load, load->started) : now);
 }
@@ -280,7 +329,7 @@ write_id(FILE *ids, const char *head)
 static bool
 conn_read_head(struct load *load, struct conn *conn)
 {
-	const char *length;
+	const char *length, *closing;
 	char *end;
 
 	conn->in[conn->in_used] = '\0';
@@ -297,6 +346,8 @@ conn_read_head(struct load *load, struct conn *conn)
 		conn_break(load, conn, "an answer without Content-Length: errno");
 		return false;
 	}
+	closing = header_value(conn->in, "connection");
+	conn->closing = closing != NULL && strncasecmp(closing, "close", 5) == 0;
 	conn->body_left = length != NULL ? strtoll(length, NULL, 10) : 0;
 	if (load->options.ids != NULL)
 		write_id(load->options.ids, conn->in);
@@ -339,29 +390,79 @@ conn_read(struct load *load, struct conn *conn)
 
 /* ---- the run */
 
+/* At once, or by conn_connected once it can be written to. */
+static void
+conn_open(struct load *load, struct conn *conn)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
+	int one = 1;
+
+	conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (reconnects(load) ? SOCK_NONBLOCK : 0), 0);
+	if (conn->fd < 0)
+		bench_die("socket");
+	setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (connect(conn->fd, (struct sockaddr *)&load->options.target, sizeof load->options.target) != 0) {
+		if (!reconnects(load))
+			bench_die("connection to %s", load->options.target_text);
+		conn->connecting = errno == EINPROGRESS;
+		if (!conn->connecting) {
+			load->refused++;
+			conn_close(load, conn);
+			return;
+		}
+		event.events |= EPOLLOUT;
+	}
+	if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, conn->fd, &event) != 0)
+		bench_die("epoll_ctl");
+	if (!conn->connecting)
+		conn_list(load, conn);
+}
+
+static void
+conn_connected(struct load *load, struct conn *conn)
+{
+	int error = 0;
+	socklen_t length = sizeof error;
+
+	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error != 0) {
+		load->refused++;
+		conn_close(load, conn);
+		return;
+	}
+	conn->connecting = false;
+	conn_watch(load, conn, EPOLLIN);
+	conn_list(load, conn);
+}
+
 static void
 open_conns(struct load *load)
 {
 	size_t count = load->options.connections;
-	int one = 1;
 
 	load->conns = calloc(count, sizeof *load->conns);
 	load->idle = calloc(count, sizeof *load->idle);
-	if (load->conns == NULL || load->idle == NULL)
+	load->broken = calloc(count, sizeof *load->broken);
+	if (load->conns == NULL || load->idle == NULL || load->broken == NULL)
 		bench_die("%zu connections", count);
-	for (size_t i = 0; i < count; i++) {
-		struct conn *conn = &load->conns[i];
-		struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
+	for (size_t i = 0; i < count; i++)
+		conn_open(load, &load->conns[i]);
+}
 
-		conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (conn->fd < 0 ||
-			connect(conn->fd, (struct sockaddr *)&load->options.target, sizeof load->options.target) != 0)
-			bench_die("connection %zu to %s", i + 1, load->options.target_text);
-		setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-		if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, conn->fd, &event) != 0)
-			bench_die("epoll_ctl");
-		load->idle[load->idle_count++] = conn;
+/* Makes those anew whose time has come; the milliseconds until the next one's has, QUIET_MS when there is none. */
+static int
+mend(struct load *load)
+{
+	while (load->broken_count > 0) {
+		struct conn *conn = load->broken[load->broken_first];
+		int64_t now = bench_now_us();
+
+		if (conn->anew_us > now)
+			return (int)((conn->anew_us - now) / 1000) + 1;
+		load->broken_first = (load->broken_first + 1) % load->options.connections;
+		load->broken_count--;
+		conn_open(load, conn);
 	}
+	return QUIET_MS;
 }
 
 static void
@@ -387,7 +488,8 @@ start_due(struct load *load)
 			return;
 		}
 		conn = load->idle[--load->idle_count];
-		if (conn->fd >= 0)
+		conn->listed = false;
+		if (conn->fd >= 0 && !conn->connecting)
 			conn_start(load, conn, due);
 	}
 }
@@ -398,7 +500,7 @@ any_alive(const struct load *load)
 	for (size_t i = 0; i < load->options.connections; i++)
 		if (load->conns[i].fd >= 0)
 			return true;
-	return false;
+	return reconnects(load);
 }
 
 static void
@@ -411,9 +513,10 @@ run(struct load *load)
 		load->until_us = load->begin_us + load->options.seconds * 1000000;
 	start_due(load);
 	while (load->finished < load->started || (more(load) && any_alive(load))) {
-		int count = epoll_wait(load->epoll, events, EVENTS_A_TURN, QUIET_MS);
+		int wait_ms = more(load) ? mend(load) : QUIET_MS;
+		int count = epoll_wait(load->epoll, events, EVENTS_A_TURN, wait_ms);
 
-		if (count == 0) {
+		if (count == 0 && wait_ms == QUIET_MS) {
 			errno = 0;
 			bench_die(
 				"no answer for %d s, %zu are awaited", QUIET_MS / 1000, load->started - load->finished);
@@ -425,6 +528,10 @@ run(struct load *load)
 			if (conn == NULL) {
 				if (read(load->timer, &ticks, sizeof ticks) < 0 && errno != EAGAIN)
 					bench_die("timerfd");
+				continue;
+			}
+			if (conn->fd >= 0 && conn->connecting) {
+				conn_connected(load, conn);
 				continue;
 			}
 			if (events[i].events & EPOLLOUT && conn->busy && conn->sent < conn->request->length)
@@ -455,7 +562,8 @@ quantile(const struct load *load, size_t count, double share)
 static void
 print_report(struct load *load)
 {
-	size_t good = load->finished - load->errors;
+	size_t good = load->answers, due = load->started;
+	const char *comma = "";
 	double seconds = (double)load->last_done_us / 1e6;
 
 	qsort(load->latencies, good, sizeof *load->latencies, compare_latencies);
@@ -464,7 +572,16 @@ print_report(struct load *load)
 	printf("\"p50_us\":%u,\"p90_us\":%u,\"p99_us\":%u,\"p99_9_us\":%u,\"max_us\":%u,", quantile(load, good, 0.5),
 		quantile(load, good, 0.9), quantile(load, good, 0.99), quantile(load, good, 0.999),
 		quantile(load, good, 1));
-	printf("\"last_sent_us\":%lld,\"first_done_us\":%lld,\"half_done_us\":%lld,\"last_done_us\":%lld}\n",
+	if (load->options.rate > 0 && load->until_us != 0)
+		due = (size_t)(load->options.rate * load->options.seconds);
+	printf("\"unsent\":%zu,\"broken\":%zu,\"refused\":%zu,\"statuses\":{",
+		due > load->started ? due - load->started : 0, load->breaks, load->refused);
+	for (int status = 0; status < 600; status++)
+		if (load->statuses[status] > 0) {
+			printf("%s\"%d\":%zu", comma, status, load->statuses[status]);
+			comma = ",";
+		}
+	printf("},\"last_sent_us\":%lld,\"first_done_us\":%lld,\"half_done_us\":%lld,\"last_done_us\":%lld}\n",
 		(long long)load->last_sent_us, (long long)load->first_done_us, (long long)load->half_done_us,
 		(long long)load->last_done_us);
 }
@@ -492,6 +609,10 @@ take_option(struct load *load, const char *name, const char *value, const char *
 		options->method = value;
 	else if (strcmp(name, "--path") == 0)
 		options->path = value;
+	else if (strcmp(name, "--expect") == 0 && strcmp(value, "any") == 0)
+		options->any = true;
+	else if (strcmp(name, "--reconnect") == 0)
+		options->reconnect_ms = bench_number(name, value, 0, 60000);
 	else if (strcmp(name, "--expect") == 0)
 		options->expect = (int)bench_number(name, value, 200, 599);
 	else if (strcmp(name, "--body") == 0)
@@ -511,7 +632,7 @@ prepare(struct load *load, int argc, char **argv)
 {
 	const char *body = NULL, *bodies = NULL;
 
-	load->options = (struct options){.method = "GET", .path = "/", .connections = 1};
+	load->options = (struct options){.method = "GET", .path = "/", .connections = 1, .reconnect_ms = -1};
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc)
 			bench_die("%s wants a value", argv[i]);

@@ -20,7 +20,9 @@ bench_load_SOURCES = bench/load.c bench/common.c bench/common.h
 
 bench_origin_SOURCES = bench/origin.c bench/common.c bench/common.h
 
-EXTRA_DIST += bench/run bench/lab.py bench/history.py
+EXTRA_DIST += \
+	bench/run bench/lab.py bench/history.py \
+	bench/soak bench/overload bench/slow-clients bench/bad_clients.py bench/proof.py
 
 CLEANFILES += $(bench_programs) bench/results/*.json
 
@@ -33,6 +35,18 @@ bench: src/fetchpool $(bench_programs)
 
 bench-full: src/fetchpool $(bench_programs)
 	$(bench_run) --full $(BENCH_FLAGS)
+
+# How it bears a mixed load for long, too much load, slow clients. FETCHPOOL_BINARY names another build than the one at hand.
+.PHONY: soak overload slow-clients
+
+soak: src/fetchpool bench/load tests/crash tests/origin
+	$(srcdir)/bench/soak $(PROOF_FLAGS)
+
+overload: src/fetchpool bench/load bench/origin
+	$(srcdir)/bench/overload $(PROOF_FLAGS)
+
+slow-clients: src/fetchpool bench/load bench/origin
+	$(srcdir)/bench/slow-clients $(PROOF_FLAGS)
 
 # Rows or files: the parts alone, on the disk of the build.
 bench-bodies: bench/bodies
