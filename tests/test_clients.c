@@ -123,10 +123,10 @@ START_TEST(above_the_limit_only_health_is_told)
 }
 END_TEST
 
-/* Far above it nothing is taken any more, until some leave. */
-START_TEST(the_reserve_ends_too)
+/* Those that hold the reserve leave for others, the oldest first: so nobody can keep /livez from an answer. */
+START_TEST(the_reserve_is_not_to_be_held)
 {
-	static struct client_wire *wires[3 + 64];
+	static struct client_wire *wires[3 + 64], *late[10];
 	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
 
 	start_server("--max-connections", "3");
@@ -135,9 +135,20 @@ START_TEST(the_reserve_ends_too)
 		wire_get(wires[i], "/livez");
 		expect_status(wire_receive(wires[i]), 200);
 	}
-	expect_that(client_sees_end(open_wire()), "one more was taken");
+	for (size_t i = 0; i < COUNT_OF(late); i++) {
+		late[i] = open_wire();
+		wire_get(late[i], "/livez");
+		expect_status(wire_receive(late[i]), 200);
+		expect_that(client_sees_end(wires[3 + i]), "nobody left for it");
+	}
+	for (size_t i = 0; i < 3; i++) {
+		wire_get(wires[i], "/v1/info");
+		expect_status(wire_receive(wires[i]), 200);
+	}
 	for (size_t i = 0; i < COUNT_OF(wires); i++)
 		client_close(wires[i]);
+	for (size_t i = 0; i < COUNT_OF(late); i++)
+		client_close(late[i]);
 	while (get("/v1/info")->status != 200)
 		expect_that(mono_ms() < until, "the places of those that left stay taken");
 	expect_that(metric("fetchpool_connections_refused_total") >= 1, "nobody counted");
@@ -241,7 +252,7 @@ main(void)
 	tcase_add_loop_test(tests, a_slow_body_is_cut, 0, COUNT_OF(slow_bodies));
 	tcase_add_test(tests, who_waits_is_not_cut);
 	tcase_add_test(tests, above_the_limit_only_health_is_told);
-	tcase_add_test(tests, the_reserve_ends_too);
+	tcase_add_test(tests, the_reserve_is_not_to_be_held);
 	tcase_add_test(tests, what_comes_first_is_answered);
 	tcase_add_loop_test(tests, no_http_is_refused_with_a_problem, 0, COUNT_OF(refused));
 	tcase_add_test(tests, a_refused_head_has_no_body);

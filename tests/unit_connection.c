@@ -62,6 +62,14 @@ address(const char *text)
 
 /* ---- how many */
 
+struct pair {
+	int server, client;
+};
+
+static struct pair connect_pair(void);
+static void close_pair(struct pair pair, struct http_connection *connection);
+static bool is_cut(struct pair pair);
+
 static const struct {
 	const char *first, *then;
 	bool admitted; /* when the first one has as many as it may have */
@@ -98,7 +106,7 @@ END_TEST
 
 START_TEST(bounds_all)
 {
-	struct http_connection *held[10 + 64];
+	struct http_connection *held[10 + 64 + 64]; /* the limit, the reserve, those that leave it */
 
 	begin();
 	for (int i = 0; i < COUNT(held); i++) {
@@ -108,21 +116,48 @@ START_TEST(bounds_all)
 	}
 	ck_assert(!http_connection_admitted(&bounds, NULL));
 	ck_assert_uint_eq(http_connections_open(&bounds), COUNT(held));
+	ck_assert_uint_eq(bounds.above_count, 64);
 	for (int i = 0; i < COUNT(held); i++) {
 		ck_assert_ptr_eq(http_connection_find(1000 + i), held[i]);
 		http_connection_free(held[i]);
 		ck_assert_ptr_null(http_connection_find(1000 + i));
 	}
 	ck_assert_uint_eq(http_connections_open(&bounds), 0);
+	ck_assert_uint_eq(bounds.above_count, 0);
+	end();
+}
+END_TEST
+
+/* The oldest that is above the limit goes for another, but not in the middle of its answer. */
+START_TEST(those_above_leave_for_others)
+{
+	static struct http_connection *within[10], *above[64 + 1];
+	static struct pair pairs[64 + 1];
+
+	begin();
+	for (int i = 0; i < COUNT(within); i++)
+		within[i] = http_connection_new(&connections, 1000 + i, NULL);
+	for (int i = 0; i < COUNT(above); i++) {
+		pairs[i] = connect_pair();
+		above[i] = http_connection_new(&connections, pairs[i].server, NULL);
+		ck_assert(above[i]->over_limit);
+		if (i == 0)
+			http_connection_answers(above[i]);
+	}
+	ck_assert(!is_cut(pairs[0]));
+	ck_assert(is_cut(pairs[1]));
+	for (int i = 2; i < COUNT(above); i++)
+		ck_assert(!is_cut(pairs[i]));
+	for (int i = 0; i < COUNT(above); i++)
+		close_pair(pairs[i], above[i]);
+	for (int i = 0; i < COUNT(within); i++)
+		http_connection_free(within[i]);
+	ck_assert_uint_eq(bounds.above_count, 0);
 	end();
 }
 END_TEST
 
 /* ---- clocks */
-
-struct pair {
-	int server, client;
-};
 
 static struct pair
 connect_pair(void)
@@ -317,6 +352,7 @@ main(void)
 	tcase_set_timeout(tests, 60); /* sanitizers on a busy machine */
 	tcase_add_loop_test(tests, bounds_each_address, 0, COUNT(peers));
 	tcase_add_test(tests, bounds_all);
+	tcase_add_test(tests, those_above_leave_for_others);
 	tcase_add_test(tests, cuts_slow_readers);
 	tcase_add_test(tests, leaves_quiet_streams);
 	tcase_add_test(tests, gives_only_what_is_whole);

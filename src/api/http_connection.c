@@ -33,8 +33,13 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-/* Above the limit so many are let in still, for calls that are always open: /livez and its like. */
+/*
+ * Above the limit so many are let in still, for calls that are always open: /livez and its like. When there are more,
+ * the oldest of them goes. So nobody can take up that room by just being there, and who asks at once has an answer.
+ */
 #define RESERVE 64
+/* And so many that are still on their way out. */
+#define LEAVING 64
 
 /* The stretch over which the rate of a reader is taken. */
 #define WINDOW_MS 20000
@@ -52,6 +57,7 @@ http_bounds_init(struct http_bounds *bounds, const struct config *config)
 	bounds->head_ms = config->head_timeout_ms;
 	bounds->body_ms = config->body_timeout_ms;
 	bounds->min_rate = config->min_client_rate;
+	list_init(&bounds->above);
 	lock_init(&bounds->lock);
 }
 
@@ -104,7 +110,7 @@ http_connection_admitted(struct http_bounds *bounds, const struct sockaddr *addr
 	struct peer peer = peer_of(address);
 	size_t of_peer = 0;
 
-	if (atomic_load(&bounds->connections) >= bounds->max_connections + RESERVE) {
+	if (atomic_load(&bounds->connections) >= bounds->max_connections + RESERVE + LEAVING) {
 		metric_add(METRIC_REFUSED_CONNECTIONS_LIMIT, 1);
 		return false;
 	}
@@ -157,6 +163,55 @@ uncount_peer(struct http_bounds *bounds, const struct peer *peer)
 	lock_drop(&bounds->lock);
 }
 
+/* One that is being answered goes last. */
+static struct http_connection *
+choose_to_leave_locked(struct http_bounds *bounds)
+{
+	lock_assert_held(&bounds->lock);
+	LIST_FOR_EACH(node, &bounds->above) {
+		struct http_connection *connection = container_of(node, struct http_connection, above);
+
+		if (!atomic_load(&connection->sending))
+			return connection;
+	}
+	return container_of(bounds->above.next, struct http_connection, above);
+}
+
+static void
+leave_above_locked(struct http_bounds *bounds, struct http_connection *connection)
+{
+	if (list_empty(&connection->above))
+		return;
+	list_remove(&connection->above);
+	bounds->above_count--;
+}
+
+/* A connection above the limit has come. Whoever has to go for it is shut down, which wakes its thread. */
+static void
+enter_above(struct http_bounds *bounds, struct http_connection *connection)
+{
+	lock_take(&bounds->lock);
+	if (bounds->above_count == RESERVE) {
+		struct http_connection *leaves = choose_to_leave_locked(bounds);
+
+		leave_above_locked(bounds, leaves);
+		shutdown(leaves->fd, SHUT_RDWR);
+		metric_add(METRIC_REFUSED_CONNECTIONS_LIMIT, 1);
+	}
+	list_push_back(&bounds->above, &connection->above);
+	bounds->above_count++;
+	lock_drop(&bounds->lock);
+}
+
+/* Before its socket is closed, for that may be another's at once. */
+static void
+leave_above(struct http_bounds *bounds, struct http_connection *connection)
+{
+	lock_take(&bounds->lock);
+	leave_above_locked(bounds, connection);
+	lock_drop(&bounds->lock);
+}
+
 size_t
 http_connections_open(struct http_bounds *bounds)
 {
@@ -189,6 +244,7 @@ http_connection_new(struct http_connections *owner, int fd, const struct sockadd
 		return NULL;
 	connection->owner = owner;
 	connection->fd = fd;
+	list_init(&connection->above);
 	connection->peer = peer_of(address);
 	/* Within it a TLS handshake has to be over, too. */
 	atomic_init(&connection->due_ms, mono_ms() + bounds->keepalive_ms);
@@ -205,6 +261,8 @@ http_connection_new(struct http_connections *owner, int fd, const struct sockadd
 		return NULL;
 	}
 	connection->over_limit = atomic_fetch_add(&bounds->connections, 1) >= bounds->max_connections;
+	if (connection->over_limit)
+		enter_above(bounds, connection);
 	return connection;
 }
 
@@ -230,6 +288,8 @@ http_connection_free(struct http_connection *connection)
 	lock_take(&owner->lock);
 	HASH_DEL(owner->by_socket, connection);
 	lock_drop(&owner->lock);
+	if (connection->over_limit)
+		leave_above(owner->bounds, connection);
 	part(connection->fd); /* with TLS, libmicrohttpd has ended the session by now */
 	atomic_fetch_sub(&owner->bounds->connections, 1);
 	uncount_peer(owner->bounds, &connection->peer);

@@ -20,6 +20,7 @@
 
 #include "api/http_scan.h"
 #include "base/config.h"
+#include "base/list.h"
 #include "base/lock.h"
 
 struct MHD_Connection;
@@ -42,8 +43,10 @@ struct http_bounds {
 	size_t max_connections, max_per_address;
 	int64_t keepalive_ms, head_ms, body_ms, min_rate;
 	atomic_size_t connections;
-	struct lock lock; /* guards peers; a leaf */
+	struct lock lock; /* guards what follows; a leaf */
 	struct peer_count *peers;
+	struct list above; /* connections above the limit, the oldest first */
+	size_t above_count;
 };
 
 /* The connections of one front thread. */
@@ -61,6 +64,7 @@ struct http_connection {
 	struct peer peer;
 	struct http_tls_pair *pair; /* its certificate, a reference; NULL without TLS */
 	bool over_limit;            /* only calls that are always open are answered */
+	struct list above;          /* then: of bounds->above, until it has to go for another */
 	struct http_scan scan;
 	int reading;                 /* what libmicrohttpd still has to read (http_connection.c) */
 	uint64_t answered;           /* requests */
