@@ -27,14 +27,17 @@
 #define PRUNE_EVERY 1024 /* hops of a shard between two clean-ups of its cache of addresses */
 #define PRUNE_SECONDS 60L
 #define KEPT_CONNECTIONS 512L /* of a shard: enough that origins in use keep theirs, few enough to walk */
+#define SWEEP_SECONDS 60.     /* a shard that was not used between two sweeps keeps nothing */
 
 struct shard {
 	struct loop *loop;
 	CURLM *multi;
 	ev_timer timer;
-	bool kick;  /* libcurl wants to be called at once */
-	bool dirty; /* libcurl was called: there may be finished hops */
-	unsigned hops;
+	bool kick;        /* libcurl wants to be called at once */
+	bool dirty;       /* libcurl was called: there may be finished hops */
+	unsigned hops;    /* begun since its multi handle was made */
+	unsigned seen;    /* of them, at the last sweep */
+	unsigned running; /* now */
 };
 
 struct sock {
@@ -51,7 +54,7 @@ struct loop {
 	struct ev_loop *ev;
 	ev_async wake;
 	ev_prepare settle;
-	ev_timer clock;
+	ev_timer clock, sweep;
 	pthread_t thread;
 	bool started;
 
@@ -198,6 +201,7 @@ loop_add(struct loop *loop, struct transfer *transfer)
 		curl_easy_setopt(transfer->easy, CURLOPT_DNS_CACHE_TIMEOUT, PRUNE_SECONDS);
 	if (curl_multi_add_handle(shard->multi, transfer->easy) != CURLM_OK)
 		return false;
+	shard->running++;
 	transfer->shard = shard;
 	return true;
 }
@@ -207,6 +211,7 @@ loop_remove(struct loop *loop, struct transfer *transfer)
 {
 	(void)loop;
 	transfer->shard->dirty = true;
+	transfer->shard->running--;
 	curl_multi_remove_handle(transfer->shard->multi, transfer->easy);
 	transfer->shard = NULL;
 }
@@ -538,21 +543,64 @@ loop_set_policy(struct loop *loop, struct egress_policy *policy)
 
 /* ---- life */
 
+/* NULL when memory runs out. */
+static CURLM *
+multi_new(struct shard *shard)
+{
+	CURLM *multi = curl_multi_init();
+
+	if (multi == NULL)
+		return NULL;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, shard);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, shard);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
+	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+	return multi;
+}
+
 static int
 shard_init(struct loop *loop, struct shard *shard)
 {
 	shard->loop = loop;
-	shard->multi = curl_multi_init();
-	if (shard->multi == NULL)
-		return -ENOMEM;
-	curl_multi_setopt(shard->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
-	curl_multi_setopt(shard->multi, CURLMOPT_SOCKETDATA, shard);
-	curl_multi_setopt(shard->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-	curl_multi_setopt(shard->multi, CURLMOPT_TIMERDATA, shard);
-	curl_multi_setopt(shard->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
-	curl_multi_setopt(shard->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
 	ev_init(&shard->timer, on_shard_timer);
-	return 0;
+	shard->multi = multi_new(shard);
+	return shard->multi != NULL ? 0 : -ENOMEM;
+}
+
+/* Closes all connections that it keeps. */
+static void
+shard_renew(struct shard *shard)
+{
+	CURLM *multi = multi_new(shard);
+
+	if (multi == NULL)
+		return; /* next time */
+	curl_multi_cleanup(shard->multi);
+	shard->multi = multi;
+	shard->hops = 0;
+	ev_timer_stop(shard->loop->ev, &shard->timer);
+	shard->kick = shard->dirty = false;
+}
+
+/*
+ * libcurl looks for connections that origins have closed only when it opens another in the same multi handle. So what an idle
+ * server kept would stay for ever, each with a descriptor.
+ */
+static void
+on_sweep(struct ev_loop *ev, ev_timer *timer, int events)
+{
+	struct loop *loop = ev_userdata(ev);
+
+	(void)timer, (void)events;
+	for (int i = 0; i < SHARDS; i++) {
+		struct shard *shard = &loop->shards[i];
+
+		if (shard->running == 0 && shard->hops != 0 && shard->hops == shard->seen)
+			shard_renew(shard);
+		shard->seen = shard->hops;
+	}
 }
 
 static struct ev_loop *
@@ -599,6 +647,8 @@ loop_new(unsigned index, const struct pool_settings *settings, const struct pool
 	ev_prepare_init(&loop->settle, on_settle);
 	ev_prepare_start(loop->ev, &loop->settle);
 	ev_init(&loop->clock, on_clock);
+	ev_timer_init(&loop->sweep, on_sweep, SWEEP_SECONDS, SWEEP_SECONDS);
+	ev_timer_start(loop->ev, &loop->sweep);
 	*ret = loop;
 	return 0;
 }
