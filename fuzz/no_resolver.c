@@ -45,11 +45,11 @@ resolver_cancel(struct resolver *resolver, struct resolver_query *query)
 	(void)resolver, (void)query;
 }
 
-size_t
-resolver_cached(struct resolver *resolver)
+void
+resolver_gauges(struct resolver *resolver, struct resolver_gauges *ret)
 {
 	(void)resolver;
-	return 0;
+	*ret = (struct resolver_gauges){0};
 }
 
 const char *
