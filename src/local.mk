@@ -121,6 +121,8 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/egress.h \
 	src/fetch/egress_rules.c \
 	src/fetch/egress_rules.h \
+	src/fetch/ev_memory.c \
+	src/fetch/ev_memory.h \
 	src/fetch/head.c \
 	src/fetch/head.h \
 	src/fetch/hop.c \

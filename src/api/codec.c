@@ -12,10 +12,49 @@
 
 #define MAX_IDS 1000
 
+/*
+ * jansson 2.14 goes on after some allocations that failed, with a value or a text that is cut short. So each that fails is noted, and
+ * what a call gave is not used when one did.
+ */
+static _Thread_local bool starved;
+
+static void *
+json_malloc(size_t bytes)
+{
+	void *memory = malloc(bytes);
+
+	starved |= memory == NULL;
+	return memory;
+}
+
 void
 codec_init(void)
 {
+	json_set_alloc_funcs(json_malloc, free);
 	json_object_seed(0);
+}
+
+json_t *
+codec_parse(const char *bytes, size_t length, size_t flags, json_error_t *ret_error, bool *ret_poor)
+{
+	starved = false;
+	json_t *value = json_loadb(bytes, length, flags | JSON_DECODE_ANY, ret_error);
+	*ret_poor = starved;
+	if (!starved)
+		return value;
+	json_decref(value);
+	return NULL;
+}
+
+char *
+codec_print(const json_t *value, size_t flags)
+{
+	starved = false;
+	char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
+	if (!starved)
+		return text;
+	free(text);
+	return NULL;
 }
 
 const char *
@@ -50,6 +89,7 @@ json_t *
 codec_load(const char *bytes, size_t length, struct problem *problem)
 {
 	json_error_t error;
+	bool poor;
 	const char *nul = length == 0 ? NULL : memchr(bytes, '\0', length);
 
 	/* jansson 2.14 passes over one that follows a number. */
@@ -58,8 +98,11 @@ codec_load(const char *bytes, size_t length, struct problem *problem)
 			(size_t)(nul - bytes));
 		return NULL;
 	}
-	json_t *value =
-		json_loadb(bytes == NULL ? "" : bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	json_t *value = codec_parse(bytes == NULL ? "" : bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error, &poor);
+	if (poor) {
+		codec_no_memory(problem);
+		return NULL;
+	}
 	if (value == NULL) {
 		problem_set(problem, 400, "invalid_json", NULL, "the body is no JSON: line %d, column %d: %s",
 			error.line, error.column, error.text);
@@ -514,25 +557,29 @@ codec_read_url(const char *bytes, size_t length, struct problem *problem)
 char *
 codec_dump(const json_t *value, size_t flags)
 {
-	flags |= JSON_ENCODE_ANY;
+	bool poor;
+
 	for (size_t precision = 15;; precision++) {
-		char *text = json_dumps(value, flags | JSON_REAL_PRECISION(precision));
+		char *text = codec_print(value, flags | JSON_REAL_PRECISION(precision));
 
 		if (text == NULL || precision == 17)
 			return text;
-		json_t *again = json_loads(text, JSON_DECODE_ANY, NULL);
+		json_t *again = codec_parse(text, strlen(text), 0, NULL, &poor);
 		bool same = again != NULL && json_equal((json_t *)value, again);
 		json_decref(again);
 		if (same)
 			return text;
 		free(text);
+		if (poor)
+			return NULL;
 	}
 }
 
 void
 codec_indent(struct buffer *json)
 {
-	json_t *value = json_loadb(json->data, json->count, JSON_DECODE_ANY, NULL);
+	bool poor;
+	json_t *value = codec_parse(json->data, json->count, 0, NULL, &poor);
 	char *text = value == NULL ? NULL : codec_dump(value, JSON_INDENT(2));
 
 	if (text != NULL) {

@@ -63,8 +63,9 @@ put_number(struct sha256 *hash, const char *name, int64_t value, int64_t usual)
 static int
 put_json(struct sha256 *hash, const char *name, const char *text, size_t length)
 {
-	json_t *value = json_loadb(text, length, JSON_DECODE_ANY, NULL);
-	char *sorted = value == NULL ? NULL : json_dumps(value, SORTED);
+	bool poor;
+	json_t *value = codec_parse(text, length, 0, NULL, &poor);
+	char *sorted = value == NULL ? NULL : codec_print(value, SORTED);
 
 	json_decref(value);
 	if (sorted == NULL)

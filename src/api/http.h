@@ -148,6 +148,7 @@ struct http_reply {
 	} headers[HTTP_MAX_HEADERS];
 	size_t header_count;
 	bool close;
+	bool poor; /* there was no memory for a header field: the answer is not sent */
 
 	enum http_body_kind kind;
 	struct buffer buffer; /* HTTP_BODY_BUFFER: taken over */

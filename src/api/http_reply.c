@@ -27,8 +27,10 @@ http_reply_header(struct http_reply *reply, const char *name, const char *format
 	va_start(args, format);
 	int length = vasprintf(&value, format, args);
 	va_end(args);
-	if (length < 0)
+	if (length < 0) {
+		reply->poor = true;
 		return;
+	}
 	reply->headers[reply->header_count].name = name;
 	reply->headers[reply->header_count++].value = value;
 }
@@ -72,6 +74,23 @@ http_count_status(int status)
 		metric_add(metrics[status / 100 - 2], 1);
 }
 
+/* False when there was no memory for one. What cannot be sent as a field is left out. */
+static bool
+add_headers(struct MHD_Response *response, struct http_reply *reply)
+{
+	bool good = !reply->poor;
+
+	for (size_t i = 0; i < reply->header_count; i++) {
+		char *value = reply->headers[i].value;
+
+		if (response != NULL && MHD_add_response_header(response, reply->headers[i].name, value) != MHD_YES)
+			good &= *value == '\0' || strpbrk(value, "\t\r\n") != NULL;
+		free(value);
+	}
+	reply->header_count = 0;
+	return good;
+}
+
 void
 http_send(struct http_request *request, struct http_reply *reply)
 {
@@ -80,24 +99,23 @@ http_send(struct http_request *request, struct http_reply *reply)
 	struct http_connection *known = http_connection_of(request->connection);
 
 	request->replied = true;
-	for (size_t i = 0; i < reply->header_count; i++) {
-		if (response != NULL)
-			MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
-		free(reply->headers[i].value);
-	}
-	reply->header_count = 0;
-	if (response == NULL) {
+	bool closes = reply->close || setup->closing(setup->context);
+	bool good = add_headers(response, reply) && response != NULL &&
+		(!closes || MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES);
+	if (!good) {
 		log_error("out of memory for an answer");
 		request->out_of_memory = true; /* closes the connection */
+		if (response != NULL)
+			MHD_destroy_response(response);
 		return;
 	}
-	if (reply->close || setup->closing(setup->context))
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	if (known != NULL)
 		http_connection_answers(known);
 	http_count_status(reply->status);
-	if (MHD_queue_response(request->connection, (unsigned)reply->status, response) != MHD_YES)
+	if (MHD_queue_response(request->connection, (unsigned)reply->status, response) != MHD_YES) {
 		log_debug("an answer could not be queued");
+		request->out_of_memory = true;
+	}
 	MHD_destroy_response(response);
 }
 

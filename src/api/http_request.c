@@ -129,19 +129,21 @@ note_framing(struct http_request *request)
 }
 
 /* "http://host/path" (RFC 9112, section 3.2.2) becomes "/path"; the host goes before that of the Host field. */
-static bool
-cut_authority(struct http_request *request)
+static int
+cut_authority(struct http_request *request, struct problem *problem)
 {
 	char *authority = request->target + strlen("http://"), *path;
 
 	if (!text_prefix_nocase(request->target, "http://"))
-		return true;
+		return 0;
 	path = authority + strcspn(authority, "/?");
 	if (*path != '/')
-		return false;
+		return problem_set(problem, 400, "malformed_http", NULL, "the request target has to begin with /");
 	request->authority = strndup(authority, (size_t)(path - authority));
+	if (request->authority == NULL)
+		return problem_set(problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
 	memmove(request->target, path, strlen(path) + 1);
-	return request->authority != NULL;
+	return 0;
 }
 
 /* Cuts the target into path and query. */
@@ -152,7 +154,9 @@ split_target(struct http_request *request, struct problem *problem)
 		if ((unsigned char)*c <= ' ' || *c == 0x7f)
 			return problem_set(problem, 400, "malformed_http", NULL,
 				"the request target has a blank or a control character");
-	if (!cut_authority(request) || request->target[0] != '/')
+	if (cut_authority(request, problem) != 0)
+		return -1;
+	if (request->target[0] != '/')
 		return problem_set(problem, 400, "malformed_http", NULL, "the request target has to begin with /");
 	char *query = strchr(request->target, '?');
 	if (query != NULL)
@@ -200,7 +204,7 @@ begin(struct http_request *request, const char *method)
 	request->phase = PHASE_BODY;
 	request->over_limit = known != NULL && known->over_limit;
 	note_framing(request);
-	if (split_target(request, &problem) != 0 && strcmp(problem.code, "malformed_http") == 0) {
+	if (split_target(request, &problem) != 0 && strcmp(problem.code, "invalid_query") != 0) {
 		http_send_last_problem(request, &problem);
 		return;
 	}

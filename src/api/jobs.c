@@ -34,6 +34,8 @@ refuse_for(struct http_request *request, int error)
 {
 	if (error == -ENOENT)
 		refuse_unknown(request);
+	else if (error == -ENOMEM)
+		front_refuse_memory(request);
 	else
 		front_refuse_store(request);
 }
@@ -423,9 +425,13 @@ answer_cancelled(struct http_request *request)
 	}
 	codec_write_job(&out, "job", &view, detail_of(request), api->service, api->config->inline_body_bytes);
 	char *text = buffer_steal(&extra);
+	if (text == NULL) {
+		front_refuse_memory(request);
+		return;
+	}
 	problem_set(
 		&problem, 409, "already_done", NULL, "the job is done already: it is %s", job_state_name(view.state));
-	http_send_problem(request, &problem, text == NULL ? "" : text);
+	http_send_problem(request, &problem, text);
 	free(text);
 }
 

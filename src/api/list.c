@@ -255,7 +255,10 @@ jobs_cancel_many(struct http_request *request)
 	if (error != 0) {
 		if (last != NULL)
 			job_unref(last);
-		front_refuse_store(request);
+		if (error == -ENOMEM)
+			front_refuse_memory(request);
+		else
+			front_refuse_store(request);
 	} else if (last == NULL) {
 		send_count(request, 0);
 	} else {

@@ -66,6 +66,7 @@ problem_set(struct problem *problem, int status, const char *code, const char *p
 	problem->status = status;
 	problem->code = code;
 	problem->pointer = pointer == NULL ? NULL : strdup(pointer);
+	problem->poor = pointer != NULL && problem->pointer == NULL;
 	problem->retry_after_s = status == 503 || status == 429 ? 1 : 0;
 	va_start(args, format);
 	vsnprintf(problem->detail, sizeof problem->detail, format, args);
@@ -101,6 +102,7 @@ problem_prefix(struct problem *problem, const char *name, size_t index)
 		buffer_append_string(&longer, problem->pointer);
 	free(problem->pointer);
 	problem->pointer = buffer_steal(&longer);
+	problem->poor |= problem->pointer == NULL;
 }
 
 void
@@ -115,6 +117,7 @@ problem_write(const struct problem *problem, struct buffer *buffer, const char *
 {
 	struct json_out out = {.buffer = buffer};
 
+	buffer->failed |= problem->poor;
 	out_open(&out, NULL, '{');
 	out_string(&out, "type", "about:blank");
 	out_string(&out, "title", problem_title(problem->status));

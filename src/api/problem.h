@@ -2,6 +2,7 @@
 #ifndef FETCHPOOL_API_PROBLEM_H
 #define FETCHPOOL_API_PROBLEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buffer.h"
@@ -15,6 +16,7 @@ struct problem {
 	const char *allow;      /* a constant: the Allow of a 405 */
 	const char *challenge;  /* a constant: the WWW-Authenticate of a 401, and of a 403 for a scope */
 	char content_range[40]; /* of a 416; "": none */
+	bool poor;              /* the pointer found no memory: the problem cannot be told */
 };
 
 /* Fills the problem (pointer: an escaped JSON pointer, copied, or NULL). Always returns -1, for `return problem_set(…)`. */

@@ -313,8 +313,12 @@ refuse_unknown(struct http_request *request, char *unknown)
 {
 	struct problem problem = {0};
 
+	if (unknown == NULL) {
+		front_refuse_memory(request);
+		return;
+	}
 	problem_set(&problem, 404, "not_found", "/ids", "unknown has the ids that name no job; they may have expired");
-	http_send_problem(request, &problem, unknown == NULL ? "" : unknown);
+	http_send_problem(request, &problem, unknown);
 	free(unknown);
 }
 

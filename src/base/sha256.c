@@ -4,27 +4,33 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/evp.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
-/* Fetched once: asking OpenSSL 3 for an algorithm by name takes locks and a while. */
-static const EVP_MD *algorithm;
-static pthread_once_t algorithm_once = PTHREAD_ONCE_INIT;
-
-static void
-load_algorithm(void)
+/* Fetched once: asking OpenSSL 3 for an algorithm by name takes locks and a while. NULL when memory runs out. */
+static const EVP_MD *
+find_algorithm(void)
 {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	algorithm = EVP_MD_fetch(NULL, "SHA256", NULL);
+	static _Atomic(EVP_MD *) found;
+	EVP_MD *known = atomic_load(&found), *fetched;
+
+	if (known != NULL || (fetched = EVP_MD_fetch(NULL, "SHA256", NULL)) == NULL)
+		return known;
+	if (atomic_compare_exchange_strong(&found, &known, fetched))
+		return fetched;
+	EVP_MD_free(fetched); /* another thread was faster */
+	return known;
 #else
-	algorithm = EVP_sha256();
+	return EVP_sha256();
 #endif
 }
 
 int
 sha256_init(struct sha256 *hash)
 {
-	pthread_once(&algorithm_once, load_algorithm);
+	const EVP_MD *algorithm = find_algorithm();
+
 	*hash = (struct sha256){.context = EVP_MD_CTX_new()};
 	if (hash->context != NULL && algorithm != NULL && EVP_DigestInit_ex(hash->context, algorithm, NULL) == 1)
 		return 0;

@@ -249,6 +249,8 @@ job_unref(struct job *job)
 	}
 	response_free(job->response);
 	job_spec_free(job->spec);
+	free(job->reserved_end);
+	free(job->reserved_removal);
 	free(job);
 }
 

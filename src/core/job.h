@@ -209,6 +209,7 @@ struct outcome {
 	struct job_error error;
 	bool aborted; /* cancelled or shut down: there is no result */
 	bool sent;    /* something of the request may have left this machine */
+	bool lent;    /* its memory is not malloc'd: for when there is none */
 };
 
 /* ---- the job */
@@ -273,8 +274,11 @@ struct job {
 	UT_hash_handle table_hash;
 	struct list running_node; /* among those that run */
 
-	struct list launch_node;            /* service/run.c: ready for its loop */
-	struct ledger_entry *pending_start; /* the ledger's own: a start that it holds back; guarded by its lock */
+	struct list launch_node; /* service/run.c: ready for its loop, or to be given to the scheduler again */
+	struct ledger_entry
+		*reserved_end; /* the service's: memory for the change that ends this attempt or puts it back */
+	struct ledger_entry *reserved_removal; /* the same: for the removal that follows its end */
+	struct ledger_entry *pending_start;    /* the ledger's own: a start that it holds back; guarded by its lock */
 };
 
 /* A queued job with one reference, which takes the spec over; NULL when memory runs out (the spec stays the caller's). */

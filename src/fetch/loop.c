@@ -43,6 +43,7 @@ struct shard {
 struct sock {
 	ev_io io;
 	struct shard *shard;
+	CURL *easy;        /* the handle that uses it */
 	struct sock *next; /* in the free list */
 };
 
@@ -60,6 +61,7 @@ struct loop {
 
 	struct shard shards[SHARDS];
 	struct sock *free_socks;
+	size_t sock_count, hop_count; /* all there are; handles that run */
 	CURL *easies[KEPT_EASY];
 	size_t easy_count;
 	struct heap clocks;    /* of transfers, by clock_due_us */
@@ -67,6 +69,7 @@ struct loop {
 	struct list ended;     /* that have ended in this turn */
 	bool may_take;
 	atomic_uint turns;
+	struct outcome poor; /* of an attempt for which there is no memory */
 
 	struct lock lock;    /* the inbox; a leaf */
 	struct list cancels; /* of struct job, each with a reference */
@@ -93,6 +96,13 @@ on_socket_event(struct ev_loop *ev, ev_io *io, int events)
 	int what = (events & EV_READ ? CURL_CSELECT_IN : 0) | (events & EV_WRITE ? CURL_CSELECT_OUT : 0);
 
 	(void)ev;
+	if (events & EV_ERROR) { /* the system has no room for it among what is watched, and libev has given it up */
+		struct transfer *transfer;
+
+		curl_easy_getinfo(sock->easy, CURLINFO_PRIVATE, (char **)&transfer);
+		transfer_fail(transfer, JOB_ERROR_internal, "the system cannot watch another socket");
+		return;
+	}
 	call_curl(sock->shard, io->fd, what);
 }
 
@@ -105,15 +115,33 @@ on_shard_timer(struct ev_loop *ev, ev_timer *timer, int events)
 	call_curl(shard, CURL_SOCKET_TIMEOUT, 0);
 }
 
+/*
+ * A multi handle is lost when its callback finds no memory, so that is there before a hop begins: for two sockets, since libcurl
+ * may try an address of either family at once.
+ */
+static bool
+socks_reserve(struct loop *loop)
+{
+	while (loop->sock_count < 2 * (loop->hop_count + 1)) {
+		struct sock *sock = calloc(1, sizeof *sock);
+
+		if (sock == NULL)
+			return false;
+		sock->next = loop->free_socks;
+		loop->free_socks = sock;
+		loop->sock_count++;
+	}
+	return true;
+}
+
 static struct sock *
 sock_new(struct shard *shard)
 {
 	struct sock *sock = shard->loop->free_socks;
 
-	if (sock != NULL)
-		shard->loop->free_socks = sock->next;
-	else if ((sock = calloc(1, sizeof *sock)) == NULL)
+	if (sock == NULL)
 		return NULL;
+	shard->loop->free_socks = sock->next;
 	sock->shard = shard;
 	ev_init(&sock->io, on_socket_event);
 	return sock;
@@ -126,13 +154,13 @@ on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *sock
 	struct loop *loop = shard->loop;
 	struct sock *sock = socket_context;
 
-	(void)easy;
 	if (sock == NULL) {
 		sock = sock_new(shard);
 		if (sock == NULL)
 			return -1;
 		curl_multi_assign(shard->multi, fd, sock);
 	}
+	sock->easy = easy;
 	ev_io_stop(loop->ev, &sock->io);
 	if (what == CURL_POLL_REMOVE) {
 		curl_multi_assign(shard->multi, fd, NULL);
@@ -197,11 +225,14 @@ loop_add(struct loop *loop, struct transfer *transfer)
 {
 	struct shard *shard = shard_of(loop, &transfer->hop.origin);
 
+	if (!socks_reserve(loop))
+		return false;
 	if (++shard->hops % PRUNE_EVERY == 0)
 		curl_easy_setopt(transfer->easy, CURLOPT_DNS_CACHE_TIMEOUT, PRUNE_SECONDS);
 	if (curl_multi_add_handle(shard->multi, transfer->easy) != CURLM_OK)
 		return false;
 	shard->running++;
+	loop->hop_count++;
 	transfer->shard = shard;
 	return true;
 }
@@ -209,7 +240,7 @@ loop_add(struct loop *loop, struct transfer *transfer)
 void
 loop_remove(struct loop *loop, struct transfer *transfer)
 {
-	(void)loop;
+	loop->hop_count--;
 	transfer->shard->dirty = true;
 	transfer->shard->running--;
 	curl_multi_remove_handle(transfer->shard->multi, transfer->easy);
@@ -388,15 +419,15 @@ hand_back(struct loop *loop)
 static void
 give_up(struct loop *loop, struct job *job)
 {
-	struct outcome *outcome = calloc(1, sizeof *outcome);
 	struct list outcomes;
 
-	if (outcome == NULL)
-		abort(); /* not even a word for it */
-	outcome->job = job;
-	outcome->error = (struct job_error){.code = JOB_ERROR_internal, .message = "the server ran out of memory"};
+	loop->poor = (struct outcome){
+		.job = job,
+		.lent = true,
+		.error = {.code = JOB_ERROR_internal, .message = "the server ran out of memory"},
+	};
 	list_init(&outcomes);
-	list_push_back(&outcomes, &outcome->node);
+	list_push_back(&outcomes, &loop->poor.node);
 	loop->hooks->ended(loop->hooks->context, loop->index, &outcomes);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "fetch/ev_memory.h"
 #include "fetch/loop.h"
 #include "fetch/resolver.h"
 #include "fetch/url.h"
@@ -43,7 +44,10 @@ pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, s
 
 	if (pool == NULL)
 		return -ENOMEM;
-	curl_global_init(CURL_GLOBAL_ALL);
+	if (ev_memory_init() != 0 || curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK) {
+		free(pool);
+		return -ENOMEM;
+	}
 	name_libraries(pool);
 	pool->settings = *settings;
 	pool->hooks = *hooks;

@@ -89,7 +89,8 @@ outcome_free(struct outcome *outcome)
 	response_free(outcome->response);
 	if (outcome->job != NULL)
 		job_unref(outcome->job);
-	free(outcome);
+	if (!outcome->lent)
+		free(outcome);
 }
 
 /* Lets go of what the hop held; the easy handle with its connection goes back to the loop. */

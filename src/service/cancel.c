@@ -2,15 +2,18 @@
 #include "service/private.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define PAGE 500 /* jobs cancelled under one hold of the core lock */
 
-void
+int
 cancel_job_locked(struct service *service, struct job *job, struct list *changes, int *ret_wake)
 {
 	struct attempt *attempt = NULL;
 	int wake = SCHEDULER_NO_LOOP;
 
+	if (change_reserve(&job->reserved_end) != 0)
+		return -ENOMEM;
 	if (job->state == JOB_running) {
 		attempt = cut_attempt_locked(job);
 		pool_cancel(service->pool, job);
@@ -19,6 +22,7 @@ cancel_job_locked(struct service *service, struct job *job, struct list *changes
 	}
 	*ret_wake = scheduler_wake_both(*ret_wake, wake);
 	end_job_locked(service, job, JOB_cancelled, NULL, attempt, NULL, changes);
+	return 0;
 }
 
 int
@@ -26,6 +30,7 @@ service_cancel(struct service *service, const struct id *id, const char *owner, 
 {
 	struct list changes;
 	int wake = SCHEDULER_NO_LOOP;
+	int error = 0;
 
 	list_init(&changes);
 	*ret_ours = false;
@@ -35,7 +40,7 @@ service_cancel(struct service *service, const struct id *id, const char *owner, 
 		job_ref(job);
 		*ret_ours = !job->finishing;
 		if (*ret_ours)
-			cancel_job_locked(service, job, &changes, &wake);
+			error = cancel_job_locked(service, job, &changes, &wake);
 	} else {
 		job = NULL;
 	}
@@ -44,11 +49,35 @@ service_cancel(struct service *service, const struct id *id, const char *owner, 
 	changes_write(service, &changes);
 	if (job == NULL)
 		return service_find(service, id, owner, LEDGER_WHOLE, ret);
+	if (error != 0) {
+		job_unref(job);
+		return error;
+	}
 	*ret = job;
 	return 0;
 }
 
-/* One that is done goes at once. One that is not ends first, and its end brings the removal about (changes.c). */
+/* One that is done goes at once. One that is not ends first, and its end brings the removal about (changes.c). 0 or -ENOMEM. */
+static int
+remove_locked(struct service *service, struct job *job, struct list *changes, int *ret_wake)
+{
+	bool done = job_state_done(job->state);
+
+	if (job->removed)
+		return 0;
+	if (change_reserve(&job->reserved_removal) != 0)
+		return -ENOMEM;
+	if (!done && !job->finishing && cancel_job_locked(service, job, changes, ret_wake) != 0) {
+		free(job->reserved_removal);
+		job->reserved_removal = NULL;
+		return -ENOMEM;
+	}
+	job->removed = true;
+	if (done)
+		change_add(&job->reserved_removal, LEDGER_REMOVE, job, changes);
+	return 0;
+}
+
 int
 service_remove(struct service *service, const struct id *id, const char *owner, struct job **ret)
 {
@@ -61,37 +90,38 @@ service_remove(struct service *service, const struct id *id, const char *owner, 
 		return error;
 	list_init(&changes);
 	lock_take(&service->table.lock);
-	bool first = !job->removed, done = job_state_done(job->state);
-	job->removed = true;
-	if (first && !done && !job->finishing)
-		cancel_job_locked(service, job, &changes, &wake);
+	error = remove_locked(service, job, &changes, &wake);
 	lock_drop(&service->table.lock);
 	wake_loops(service, wake);
-	if (first && done)
-		change_removal(job, &changes);
 	changes_write(service, &changes);
-	*ret = job;
-	return 0;
+	if (error == 0)
+		*ret = job;
+	else
+		job_unref(job);
+	return error;
 }
 
-/* Cancels those of a page that still fit. The last of them goes to *last, with a reference. */
-static size_t
+/* Cancels those of a page that still fit, and counts them. The last of them goes to *last, with a reference. 0 or -ENOMEM. */
+static int
 cancel_page(struct service *service, const struct ledger_filter *filter, const struct id *ids, size_t count,
-	struct job **last)
+	struct job **last, size_t *total)
 {
 	struct list changes;
 	size_t cancelled = 0;
 	int wake = SCHEDULER_NO_LOOP;
 	struct job *before = *last;
+	int error = 0;
 
 	list_init(&changes);
 	lock_take(&service->table.lock);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; error == 0 && i < count; i++) {
 		struct job *job = table_find_locked(&service->table, &ids[i]);
 
 		if (job == NULL || job->finishing || !ledger_filter_fits(filter, job))
 			continue;
-		cancel_job_locked(service, job, &changes, &wake);
+		error = cancel_job_locked(service, job, &changes, &wake);
+		if (error != 0)
+			break;
 		cancelled++;
 		*last = job;
 	}
@@ -102,7 +132,8 @@ cancel_page(struct service *service, const struct ledger_filter *filter, const s
 	changes_write(service, &changes);
 	if (cancelled > 0 && before != NULL)
 		job_unref(before);
-	return cancelled;
+	*total += cancelled;
+	return error;
 }
 
 int
@@ -123,6 +154,8 @@ service_cancel_matching(
 		if (count <= 0)
 			return count;
 		cursor = ids[count - 1];
-		*ret_count += cancel_page(service, &live, ids, (size_t)count, ret_last);
+		int error = cancel_page(service, &live, ids, (size_t)count, ret_last, ret_count);
+		if (error != 0)
+			return error;
 	}
 }

@@ -4,6 +4,7 @@
  */
 #include "service/private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +13,42 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-struct ledger_entry *
-change_new(enum ledger_verb verb, struct job *job)
+int
+change_reserve(struct ledger_entry **reserved)
 {
-	struct ledger_entry *entry = calloc(1, sizeof *entry);
+	if (*reserved == NULL)
+		*reserved = calloc(1, sizeof **reserved);
+	return *reserved != NULL ? 0 : -ENOMEM;
+}
 
-	if (entry == NULL)
-		return NULL;
+/* Makes the change in what was reserved for it. */
+static struct ledger_entry *
+take_reserved(struct ledger_entry **reserved, enum ledger_verb verb, struct job *job)
+{
+	struct ledger_entry *entry = *reserved;
+
+	assert(entry != NULL);
+	*reserved = NULL;
 	entry->verb = verb;
 	entry->job = job_ref(job);
 	list_init(&entry->node);
+	return entry;
+}
+
+struct ledger_entry *
+change_new(enum ledger_verb verb, struct job *job)
+{
+	struct ledger_entry *entry = NULL;
+
+	return change_reserve(&entry) == 0 ? take_reserved(&entry, verb, job) : NULL;
+}
+
+struct ledger_entry *
+change_add(struct ledger_entry **reserved, enum ledger_verb verb, struct job *job, struct list *changes)
+{
+	struct ledger_entry *entry = take_reserved(reserved, verb, job);
+
+	list_push_back(changes, &entry->node);
 	return entry;
 }
 
@@ -43,17 +70,6 @@ changes_write(struct service *service, struct list *changes)
 		service->ledger->ops->write(service->ledger, changes);
 }
 
-static void
-add_change(enum ledger_verb verb, struct job *job, struct list *changes, struct ledger_entry **ret)
-{
-	struct ledger_entry *entry = change_new(verb, job);
-
-	if (entry == NULL)
-		abort(); /* what has happened to a job must not be lost, and there is nobody to tell */
-	list_push_back(changes, &entry->node);
-	*ret = entry;
-}
-
 static int64_t
 weight_of(const struct response *response)
 {
@@ -68,12 +84,11 @@ void
 end_job_locked(struct service *service, struct job *job, enum job_state state, const struct job_error *error,
 	struct attempt *attempt, struct response *response, struct list *changes)
 {
-	struct ledger_entry *entry;
 	uint64_t order = (uint64_t)wall_us();
 
 	/* By the clock, so that it goes on over restarts, but never twice the same. */
 	service->finish_order = order > service->finish_order ? order : service->finish_order + 1;
-	add_change(LEDGER_END, job, changes, &entry);
+	struct ledger_entry *entry = change_add(&job->reserved_end, LEDGER_END, job, changes);
 	job->finishing = true;
 	entry->end = (struct ledger_end){
 		.state = state,
@@ -94,11 +109,10 @@ end_job_locked(struct service *service, struct job *job, enum job_state state, c
 }
 
 void
-start_job_locked(struct job *job, bool lazy, struct list *changes)
+start_job_locked(struct job *job, bool lazy, struct ledger_entry **reserved, struct list *changes)
 {
-	struct ledger_entry *entry;
+	struct ledger_entry *entry = change_add(reserved, LEDGER_START, job, changes);
 
-	add_change(LEDGER_START, job, changes, &entry);
 	entry->start = (struct ledger_start){
 		.version = lazy ? job->version : job->version + 1, /* else the state changes with the commit */
 		.crashes = job->crashes,
@@ -111,9 +125,8 @@ start_job_locked(struct job *job, bool lazy, struct list *changes)
 void
 requeue_job_locked(struct job *job, unsigned crashes, struct list *changes)
 {
-	struct ledger_entry *entry;
+	struct ledger_entry *entry = change_add(&job->reserved_end, LEDGER_REQUEUE, job, changes);
 
-	add_change(LEDGER_REQUEUE, job, changes, &entry);
 	entry->start = (struct ledger_start){
 		.version = job->state == JOB_queued ? job->version : job->version + 1,
 		.crashes = crashes,
@@ -122,11 +135,14 @@ requeue_job_locked(struct job *job, unsigned crashes, struct list *changes)
 }
 
 void
-change_removal(struct job *job, struct list *changes)
+retry_later_locked(struct service *service)
 {
-	struct ledger_entry *entry;
+	int64_t due = mono_ms() + MEMORY_RETRY_MS;
 
-	add_change(LEDGER_REMOVE, job, changes, &entry);
+	if (due >= service->retry_due_mono_ms)
+		return;
+	service->retry_due_mono_ms = due;
+	poke_housekeeper_locked(service, due);
 }
 
 /* ---- what is seen once it is committed */
@@ -153,8 +169,12 @@ refuse_added_locked(struct service *service, struct ledger_entry *entry, int err
 	job->existing = entry->existing;
 	job->existing_same = entry->same;
 	awaits_job_changed_locked(&service->table.awaits, job, &result->woken);
-	if (entry->error == 0)
-		change_removal(job, &result->changes);
+	if (entry->error != 0)
+		return;
+	/* The change itself goes back as the removal: that takes no memory, which is what has run out. */
+	list_remove(&entry->node);
+	entry->verb = LEDGER_REMOVE;
+	list_push_back(&result->changes, &entry->node);
 }
 
 /* Lets the scheduler have a queued job. Returns 0 or -ENOMEM. */
@@ -218,7 +238,32 @@ commit_requeue_locked(struct service *service, struct ledger_entry *entry, struc
 		table_move_locked(&service->table, job, JOB_queued, &result->woken);
 	if (service->draining || schedule_locked(service, job, result) == 0)
 		return;
-	log_error("job stays queued until a restart: out of memory");
+	job_ref(job);
+	list_push_back(&service->unscheduled, &job->launch_node);
+	retry_later_locked(service);
+}
+
+void
+schedule_again_locked(struct service *service, int *ret_wake, struct list *dropped)
+{
+	struct list again;
+	int wake;
+
+	list_init(&again);
+	list_splice(&again, &service->unscheduled);
+	for (struct list *node; (node = list_pop_front(&again)) != NULL;) {
+		struct job *job = container_of(node, struct job, launch_node);
+		bool runs = !job->finishing && !service->draining;
+
+		if (runs && scheduler_add_locked(service->scheduler, job, mono_ms(), &wake) != 0) {
+			list_push_back(&service->unscheduled, node);
+			retry_later_locked(service);
+			continue;
+		}
+		if (runs)
+			*ret_wake = scheduler_wake_both(*ret_wake, wake);
+		list_push_back(dropped, node);
+	}
 }
 
 static void
@@ -260,8 +305,8 @@ commit_end_locked(struct service *service, struct ledger_entry *entry, struct ou
 		poke_housekeeper_locked(service, mono_ms() + (job->expires_wall_ms - wall_ms()));
 	}
 	count_end(end->state);
-	if (job->removed)
-		change_removal(job, &result->changes);
+	if (job->reserved_removal != NULL)
+		change_add(&job->reserved_removal, LEDGER_REMOVE, job, &result->changes);
 	table_finish_locked(&service->table, job, end->state, &result->woken);
 }
 
@@ -306,16 +351,20 @@ changes_committed(void *context, struct list *entries)
 {
 	struct service *service = context;
 	struct outcome_of_commit result = {.wake = SCHEDULER_NO_LOOP};
+	struct list done;
 
+	list_init(&done);
 	list_init(&result.woken);
 	list_init(&result.changes);
 	lock_take(&service->table.lock);
-	LIST_FOR_EACH(node, entries)
+	for (struct list *node; (node = list_pop_front(entries)) != NULL;) {
+		list_push_back(&done, node);
 		commit_locked(service, container_of(node, struct ledger_entry, node), &result);
+	}
 	lock_drop(&service->table.lock);
 	wake_loops(service, result.wake);
 	await_wake_all(&result.woken);
-	for (struct list *node; (node = list_pop_front(entries)) != NULL;)
+	for (struct list *node; (node = list_pop_front(&done)) != NULL;)
 		change_free(container_of(node, struct ledger_entry, node));
 	changes_write(service, &result.changes);
 }

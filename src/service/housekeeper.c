@@ -29,19 +29,49 @@ fail_overdue_locked(struct service *service, struct job *job, enum job_error_cod
 	end_job_locked(service, job, JOB_failed, &error, NULL, NULL, changes);
 }
 
-/* Does what is due now, and tells when to come again. */
-static int64_t
-tick_locked(struct service *service, int64_t now, struct list *changes, struct list *woken, int *ret_wake)
+/* Ends what has waited too long. The memory for an end is there before a job is taken out of the queue for it. */
+static void
+end_overdue_locked(struct service *service, int64_t now, struct list *changes, int *ret_wake)
 {
 	enum job_error_code why;
 	struct job *job;
 
-	while ((job = scheduler_expire_locked(service->scheduler, now, &why, ret_wake)) != NULL)
+	while (change_reserve(&service->reserved_end) == 0) {
+		job = scheduler_expire_locked(service->scheduler, now, &why, ret_wake);
+		if (job == NULL)
+			return;
+		if (job->reserved_end == NULL) {
+			job->reserved_end = service->reserved_end;
+			service->reserved_end = NULL;
+		}
 		fail_overdue_locked(service, job, why, changes);
-	awaits_expire_locked(&service->table.awaits, now, woken);
+	}
+	retry_later_locked(service);
+}
+
+/* What found no memory before is tried again. */
+static void
+retry_locked(struct service *service, int64_t now, int *ret_wake, struct list *dropped)
+{
+	if (service->retry_due_mono_ms > now)
+		return;
+	service->retry_due_mono_ms = INT64_MAX;
+	schedule_again_locked(service, ret_wake, dropped);
+	*ret_wake = SCHEDULER_ALL_LOOPS;
+}
+
+/* When there is something to do for jobs, waits and what is tried again. */
+static int64_t
+next_due_locked(const struct service *service)
+{
 	int64_t due = scheduler_next_due_locked(service->scheduler);
 	int64_t await_due = awaits_next_due_locked(&service->table.awaits);
-	return due < await_due ? due : await_due;
+
+	if (service->retry_due_mono_ms != INT64_MAX && due <= mono_ms())
+		due = INT64_MAX; /* it is due, and could not be done */
+	if (await_due < due)
+		due = await_due;
+	return service->retry_due_mono_ms < due ? service->retry_due_mono_ms : due;
 }
 
 /* Removes what has expired; gives the monotonic time to come again. */
@@ -67,17 +97,23 @@ sweep(struct service *service)
 int64_t
 housekeeper_round(struct service *service)
 {
-	struct list changes, woken;
+	struct list changes, woken, dropped;
 	int wake = SCHEDULER_NO_LOOP;
+	int64_t now = mono_ms();
 
 	list_init(&changes);
 	list_init(&woken);
+	list_init(&dropped);
 	lock_take(&service->table.lock);
-	int64_t due = tick_locked(service, mono_ms(), &changes, &woken, &wake);
+	retry_locked(service, now, &wake, &dropped);
+	end_overdue_locked(service, now, &changes, &wake);
+	awaits_expire_locked(&service->table.awaits, now, &woken);
+	int64_t due = next_due_locked(service);
 	lock_drop(&service->table.lock);
 	wake_loops(service, wake);
 	changes_write(service, &changes);
 	await_wake_all(&woken);
+	run_unref_launched(&dropped);
 	int64_t sweep_due = sweep(service); /* last: it reads the store */
 	return due < sweep_due ? due : sweep_due;
 }
@@ -92,15 +128,12 @@ sleep_until(struct service *service, int64_t due)
 
 	lock_take(&service->table.lock);
 	/* Something may have come between the look and this lock. */
-	int64_t first = scheduler_next_due_locked(service->scheduler);
-	int64_t await_due = awaits_next_due_locked(&service->table.awaits);
+	int64_t first = next_due_locked(service);
 	int64_t sweep_due = service->sweep_due_wall_ms;
 	if (sweep_due != INT64_MAX)
 		sweep_due = mono_ms() + (sweep_due - wall_ms());
 	if (first < due)
 		due = first;
-	if (await_due < due)
-		due = await_due;
 	if (sweep_due < due)
 		due = sweep_due;
 	service->sleeps_until = due < longest ? due : longest;

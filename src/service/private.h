@@ -45,18 +45,31 @@ struct service {
 	size_t launching;      /* jobs in flight whose start is not durable yet: nothing of them is on the wire */
 	uint64_t finish_order; /* of the newest end */
 	int64_t unstored; /* weight of the ends that are not committed yet; from UNSTORED_MAX on no attempt begins */
-	unsigned rounds;  /* of the housekeeper */
-	struct list *launched; /* for each loop: jobs whose start is durable, to be handed to it */
+	unsigned rounds;         /* of the housekeeper */
+	struct list *launched;   /* for each loop: jobs whose start is durable, to be handed to it */
+	struct list unscheduled; /* jobs to be given to the scheduler again, which had no memory; references */
+	struct ledger_entry *reserved_end; /* for the next job that ends while it waits */
+	int64_t retry_due_mono_ms;         /* what found no memory is tried again; INT64_MAX: nothing */
 };
 
 /* What ends may weigh before the disk has them: some memory each, their bodies, and for one in a file its descriptor. */
 #define UNSTORED_MAX (64 << 20)
 
+/* When something is tried again that found no memory. */
+#define MEMORY_RETRY_MS 250
+
 /* A change on its way to the ledger; freed when it is committed. NULL when memory runs out. */
 struct ledger_entry *change_new(enum ledger_verb verb, struct job *job);
 
-/* Adds to changes that a finished job goes. A lack of memory aborts: the client would find what it was told is gone. */
-void change_removal(struct job *job, struct list *changes);
+/*
+ * Reserve, then commit: memory for a change that is made later, when it must not fail. Where it is reserved already, it does nothing.
+ * Returns 0 or -ENOMEM.
+ */
+int change_reserve(struct ledger_entry **reserved) __attribute__((warn_unused_result));
+
+/* Adds the change for which memory was reserved. */
+struct ledger_entry *change_add(
+	struct ledger_entry **reserved, enum ledger_verb verb, struct job *job, struct list *changes);
 
 /* Hands changes to the ledger. Without the core lock. */
 void changes_write(struct service *service, struct list *changes);
@@ -67,28 +80,35 @@ void changes_relieved(void *context);
 
 /*
  * Adds the end of a job to changes and marks the job as finishing. With the core lock. Attempt and response become the
- * change's own. A lack of memory here cannot be told to anyone: the job's end must not be lost, so it aborts.
+ * change's own. Memory for it has been reserved with the job (reserved_end): what has happened to a job must not be lost.
  */
 void end_job_locked(struct service *service, struct job *job, enum job_state state, const struct job_error *error,
 	struct attempt *attempt, struct response *response, struct list *changes);
 
 /*
  * Adds to changes that the job waits again as if its attempt had not begun: once that is committed it is queued, and goes to
- * the scheduler unless the server drains. With the core lock.
+ * the scheduler unless the server drains. With the core lock; takes what is reserved for the job's end.
  */
 void requeue_job_locked(struct job *job, unsigned crashes, struct list *changes);
 
-/* Adds to changes that an attempt begins. With the core lock. */
-void start_job_locked(struct job *job, bool lazy, struct list *changes);
+/* Adds to changes that an attempt begins, in memory that is reserved. With the core lock. */
+void start_job_locked(struct job *job, bool lazy, struct ledger_entry **reserved, struct list *changes);
 
 /* The attempt that runs, as it is cut off, as far as it can be told; NULL when memory runs out. With the core lock. */
 struct attempt *cut_attempt_locked(const struct job *job);
 
 /*
- * The same for a cancel, whichever state the job is in; an attempt that runs is stopped when the lock is dropped. Adds to *ret_wake the
- * loops that may start others for it.
+ * Ends a job by a cancel, whichever state it is in; an attempt that runs is stopped when the lock is dropped. Adds to *ret_wake the
+ * loops that may start others for it. Returns 0 or -ENOMEM.
  */
-void cancel_job_locked(struct service *service, struct job *job, struct list *changes, int *ret_wake);
+int cancel_job_locked(struct service *service, struct job *job, struct list *changes, int *ret_wake)
+	__attribute__((warn_unused_result));
+
+/* Something found no memory: the housekeeper tries it again, or has the loops do so, in a moment. With the core lock. */
+void retry_later_locked(struct service *service);
+
+/* Gives the scheduler jobs that it had no memory for. Those that are not to run any more go to dropped, with a reference. */
+void schedule_again_locked(struct service *service, int *ret_wake, struct list *dropped);
 
 /* Wakes the loops that the scheduler named. */
 void wake_loops(struct service *service, int wake);
@@ -114,6 +134,9 @@ void run_launched_locked(
 
 /* True when nothing is on the wire. With the core lock. */
 bool run_idle_locked(const struct service *service);
+
+/* Lets go of jobs that hang on a list by their launch_node. Without the core lock. */
+void run_unref_launched(struct list *jobs);
 
 /* Jobs that are to begin wait again. Once the server drains, when none begins any more. */
 void run_give_up_launched(struct service *service);

@@ -85,6 +85,8 @@ take_up_locked(struct service *service, struct job *job, struct list *changes, s
 	if (error != 0)
 		return error;
 	tally->jobs++;
+	if ((job->state == JOB_running || job->crashes > 0) && change_reserve(&job->reserved_end) != 0)
+		return -ENOMEM;
 	if (job->state == JOB_running)
 		take_up_running_locked(service, job, changes, tally);
 	else if (job->crashes > 0 && !service->ledger->failed_before)

@@ -4,6 +4,7 @@
  */
 #include "service/private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,25 +34,32 @@ begin_locked(struct service *service, struct job *job, struct list *woken)
  * written. Of others the start is noted, too, but not awaited. Returns true when it may begin at once.
  */
 static bool
-note_start_locked(
-	struct service *service, struct job *job, int64_t now_wall_ms, struct list *woken, struct list *changes)
+note_start_locked(struct service *service, struct job *job, int64_t now_wall_ms, struct ledger_entry **start,
+	struct list *woken, struct list *changes)
 {
-	bool durable = service->ledger->ops->durable;
-
 	if (job->started_wall_ms == 0)
 		job->started_wall_ms = now_wall_ms;
 	job->attempt_started_wall_ms = now_wall_ms;
 	job->attempt_number = job->attempt_count + 1;
-	if (durable && (job->recovered || !job_spec_repeatable(job->spec))) {
+	if (*start != NULL && (job->recovered || !job_spec_repeatable(job->spec))) {
 		job->launching = true;
 		service->launching++;
-		start_job_locked(job, false, changes);
+		start_job_locked(job, false, start, changes);
 		return false;
 	}
 	begin_locked(service, job, woken);
-	if (durable)
-		start_job_locked(job, true, changes);
+	if (*start != NULL)
+		start_job_locked(job, true, start, changes);
 	return true;
+}
+
+/* What an attempt needs to begin and to end: the end must not fail for want of memory. The start is for a durable store alone. */
+static int
+reserve_attempt(const struct service *service, struct job *job, struct ledger_entry **ret_start)
+{
+	if (change_reserve(&job->reserved_end) != 0)
+		return -ENOMEM;
+	return service->ledger->ops->durable ? change_reserve(ret_start) : 0;
 }
 
 bool
@@ -136,6 +144,7 @@ take_fresh_locked(
 {
 	int64_t now = wall_ms();
 	size_t count = 0, given;
+	bool poor = false;
 
 	do {
 		given = scheduler_take_locked(service->scheduler, loop, jobs + count, max - count);
@@ -143,17 +152,24 @@ take_fresh_locked(
 
 		for (size_t i = 0; i < given; i++) {
 			struct job *job = jobs[count + i];
+			struct ledger_entry *start = NULL;
 
-			if (note_start_locked(service, job, now, woken, changes))
+			if (reserve_attempt(service, job, &start) != 0) {
+				scheduler_put_back_locked(service->scheduler, job, mono_ms());
+				poor = true;
+			} else if (note_start_locked(service, job, now, &start, woken, changes)) {
 				jobs[begun++] = job_ref(job);
+			}
 		}
 		count = begun;
-	} while (given > 0 && count < max);
+	} while (!poor && given > 0 && count < max);
+	if (poor)
+		retry_later_locked(service);
 	return count;
 }
 
-static void
-unref_launched(struct list *jobs)
+void
+run_unref_launched(struct list *jobs)
 {
 	for (struct list *node; (node = list_pop_front(jobs)) != NULL;)
 		job_unref(container_of(node, struct job, launch_node));
@@ -183,7 +199,7 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 		wake_loops(service, wake);
 	changes_write(service, &changes);
 	await_wake_all(&woken);
-	unref_launched(&cancelled);
+	run_unref_launched(&cancelled);
 	return count;
 }
 
@@ -257,7 +273,7 @@ run_give_up_launched(struct service *service)
 	}
 	lock_drop(&service->table.lock);
 	changes_write(service, &changes);
-	unref_launched(&jobs);
+	run_unref_launched(&jobs);
 }
 
 /* Failures that are this server's own are for the operator, too; one a second is enough. With the core lock. */

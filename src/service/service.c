@@ -223,6 +223,8 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 	service->dir.lock_fd = -1;
 	service->recovering = true;
 	table_init(&service->table, (size_t)config->max_queued, (size_t)config->max_waiters);
+	list_init(&service->unscheduled);
+	service->retry_due_mono_ms = INT64_MAX;
 	cond_init(&service->changed);
 	cond_init(&service->idle);
 	int error = state_dir_open(config->state_dir, &service->dir, ret_message);
@@ -611,6 +613,8 @@ service_free(struct service *service)
 	pool_free(service->pool);
 	if (service->has_ways)
 		ways_slot_release(&service->ways);
+	run_unref_launched(&service->unscheduled);
+	free(service->reserved_end);
 	table_release(&service->table);
 	if (service->ledger != NULL)
 		service->ledger->ops->close(service->ledger);

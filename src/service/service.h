@@ -139,21 +139,21 @@ int service_await(struct service *service, struct await *await) __attribute__((w
 
 /*
  * Cancels the job of this owner (NULL: of anyone), or finds its end on its way. *ret is a reference; *ret_ours tells whether this call cancelled it:
- * await its end before telling anyone. Returns 0, -ENOENT or -EIO.
+ * await its end before telling anyone. Returns 0, -ENOENT, -EIO or -ENOMEM.
  */
 int service_cancel(struct service *service, const struct id *id, const char *owner, struct job **ret, bool *ret_ours)
 	__attribute__((warn_unused_result));
 
 /*
  * Cancels the job of this owner (NULL: of anyone) if needed and removes it with its body. *ret is a reference: await AWAIT_REMOVAL before telling anyone.
- * Returns 0, -ENOENT or -EIO.
+ * Returns 0, -ENOENT, -EIO or -ENOMEM.
  */
 int service_remove(struct service *service, const struct id *id, const char *owner, struct job **ret)
 	__attribute__((warn_unused_result));
 
 /*
  * Cancels every job that is not done and fits the filter, and counts them. *ret_last is the last of them, with a reference
- * (NULL: none): once its end is seen, those of all are durable. Returns 0 or -EIO, when some may have been missed.
+ * (NULL: none): once its end is seen, those of all are durable. Returns 0, or -EIO or -ENOMEM, when some may have been missed.
  */
 int service_cancel_matching(struct service *service, const struct ledger_filter *filter, size_t *ret_count,
 	struct job **ret_last) __attribute__((warn_unused_result));
