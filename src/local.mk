@@ -16,6 +16,7 @@ src_libfetchpool_a_SOURCES = \
 	src/api/codec_headers.c \
 	src/api/codec_idempotency.c \
 	src/api/codec_job.c \
+	src/api/codec_memory.c \
 	src/api/codec_private.h \
 	src/api/codec_retry.c \
 	src/api/codec_spec.c \
@@ -90,6 +91,8 @@ src_libfetchpool_a_SOURCES = \
 	src/base/options_table.c \
 	src/base/options_tokens.c \
 	src/base/options_values.c \
+	src/base/reserve.c \
+	src/base/reserve.h \
 	src/base/sha256.c \
 	src/base/sha256.h \
 	src/base/state_dir.c \
@@ -115,6 +118,8 @@ src_libfetchpool_a_SOURCES = \
 	src/core/table.h \
 	src/fetch/address.c \
 	src/fetch/address.h \
+	src/fetch/curl_memory.c \
+	src/fetch/curl_memory.h \
 	src/fetch/decode.c \
 	src/fetch/decode.h \
 	src/fetch/egress.c \

@@ -25,6 +25,12 @@ tests_net_so_SOURCES = tests/net.c tests/net.h
 tests_net_so_CFLAGS = -std=gnu11 -fPIC -Wall -Wextra -Wshadow
 tests_net_so_LDFLAGS = -shared
 tests_net_so_LDADD = -ldl
+# The Nth call of a kind fails, calls are counted, the wall clock is set; preloaded likewise.
+check_PROGRAMS += tests/nth.so
+tests_nth_so_SOURCES = tests/nth.c tests/nth.h
+tests_nth_so_CFLAGS = -std=gnu11 -fPIC -pthread -Wall -Wextra -Wshadow
+tests_nth_so_LDFLAGS = -shared -pthread
+tests_nth_so_LDADD = -ldl
 
 RIG_CPPFLAGS = $(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(ZLIB_CFLAGS) $(CRYPTO_CFLAGS)
 RIG_LIBS = tests/librig.a $(CHECK_LIBS) $(JANSSON_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS)
@@ -54,6 +60,13 @@ tests_crash_LDADD = $(RIG_LIBS)
 tests_test_crash_SOURCES = tests/test_crash.c $(CRASH_SOURCES)
 tests_test_crash_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_crash_LDADD = $(RIG_LIBS)
+
+# Every allocation and system call fails in its turn: a choice of them as a test, all of them by tests/torture --all.
+check_PROGRAMS += tests/torture
+TESTS += tests/torture
+tests_torture_SOURCES = tests/torture.c tests/torture.h tests/torture_run.c tests/nth.h
+tests_torture_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_torture_LDADD = $(RIG_LIBS)
 
 DAEMON_TESTS = \
 	tests/test_origin \

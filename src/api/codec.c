@@ -12,49 +12,11 @@
 
 #define MAX_IDS 1000
 
-/*
- * jansson 2.14 goes on after some allocations that failed, with a value or a text that is cut short. So each that fails is noted, and
- * what a call gave is not used when one did.
- */
-static _Thread_local bool starved;
-
-static void *
-json_malloc(size_t bytes)
-{
-	void *memory = malloc(bytes);
-
-	starved |= memory == NULL;
-	return memory;
-}
-
 void
 codec_init(void)
 {
-	json_set_alloc_funcs(json_malloc, free);
+	codec_memory_init();
 	json_object_seed(0);
-}
-
-json_t *
-codec_parse(const char *bytes, size_t length, size_t flags, json_error_t *ret_error, bool *ret_poor)
-{
-	starved = false;
-	json_t *value = json_loadb(bytes, length, flags | JSON_DECODE_ANY, ret_error);
-	*ret_poor = starved;
-	if (!starved)
-		return value;
-	json_decref(value);
-	return NULL;
-}
-
-char *
-codec_print(const json_t *value, size_t flags)
-{
-	starved = false;
-	char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
-	if (!starved)
-		return text;
-	free(text);
-	return NULL;
 }
 
 const char *
@@ -98,7 +60,7 @@ codec_load(const char *bytes, size_t length, struct problem *problem)
 			(size_t)(nul - bytes));
 		return NULL;
 	}
-	json_t *value = codec_parse(bytes == NULL ? "" : bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error, &poor);
+	json_t *value = codec_parse(bytes == NULL ? "" : bytes, length, JSON_REJECT_DUPLICATES, &error, &poor);
 	if (poor) {
 		codec_no_memory(problem);
 		return NULL;
@@ -560,7 +522,7 @@ codec_dump(const json_t *value, size_t flags)
 	bool poor;
 
 	for (size_t precision = 15;; precision++) {
-		char *text = codec_print(value, flags | JSON_REAL_PRECISION(precision));
+		char *text = codec_print(value, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(precision));
 
 		if (text == NULL || precision == 17)
 			return text;

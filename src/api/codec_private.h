@@ -41,6 +41,11 @@ struct spec_reader {
 	const char *not_built; /* a key that is understood but does nothing in this version */
 };
 
+/* ---- codec_memory.c */
+
+/* Once, before jansson is used. */
+void codec_memory_init(void);
+
 /*
  * Any JSON, by jansson's flags; NULL when it is none, or when memory ran out, at any point of it, which *ret_poor tells apart. The
  * caller's to decref.
@@ -49,6 +54,8 @@ json_t *codec_parse(const char *bytes, size_t length, size_t flags, json_error_t
 
 /* A value as text by jansson's flags; malloc'd, NULL when memory runs out. */
 char *codec_print(const json_t *value, size_t flags);
+
+/* ---- codec.c */
 
 /* The JSON text, with real numbers in the shortest form that reads back as the same value; malloc'd. jansson's flags. */
 char *codec_dump(const json_t *value, size_t flags);

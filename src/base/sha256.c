@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -24,6 +25,22 @@ find_algorithm(void)
 #else
 	return EVP_sha256();
 #endif
+}
+
+int
+sha256_prepare(void)
+{
+	struct sha256 hash;
+
+	/* What OpenSSL 3 did not find memory for in its very first step, it leaves out for good, and stumbles over later. */
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	if (OSSL_LIB_CTX_get0_global_default() == NULL)
+		return -ENOMEM;
+#endif
+	int error = sha256_init(&hash);
+	if (error == 0)
+		sha256_abandon(&hash);
+	return error;
 }
 
 int

@@ -17,6 +17,9 @@ struct sha256 {
 	bool failed;   /* told by final, so that an update needs no check of its own */
 };
 
+/* At the start, before anything else uses OpenSSL's library and before there are threads: 0, or -ENOMEM when it cannot be used. */
+int sha256_prepare(void) __attribute__((warn_unused_result));
+
 /* Returns 0 or -ENOMEM; then none is under way. */
 int sha256_init(struct sha256 *hash) __attribute__((warn_unused_result));
 void sha256_update(struct sha256 *hash, const void *bytes, size_t count);

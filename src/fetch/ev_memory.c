@@ -1,8 +1,6 @@
 /*
  * See ev_memory.h. libev's tables only grow: with the highest descriptor, and with what is due in one turn. When malloc fails they go
- * on in a region that is set aside at the start; it is not touched before, so it costs no memory until then.
- *
- * Threads: any.
+ * on in the reserve. Threads: any.
  */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
@@ -13,51 +11,29 @@
 #include <errno.h>
 #include <ev.h>
 #include <stdalign.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/log.h"
-
-#define REGION_BYTES ((size_t)64 << 20)
+#include "base/reserve.h"
 
 /* In front of each piece of memory. */
 struct piece {
 	alignas(max_align_t) size_t bytes;
-	bool in_region; /* else malloc'd */
 };
-
-static unsigned char *region;
-static _Atomic(size_t) region_used;
-
-/* Pieces of the region are not used again: tables double, so all that they leave behind is as much as they have. */
-static struct piece *
-take_from_region(size_t whole)
-{
-	whole = (whole + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
-	size_t at = atomic_fetch_add(&region_used, whole);
-
-	if (whole > REGION_BYTES || at > REGION_BYTES - whole) {
-		log_error("libev needs more memory than is set aside for it, and there is none; the server ends");
-		_exit(EXIT_FAILURE);
-	}
-	return (struct piece *)(region + at);
-}
 
 static struct piece *
 piece_new(size_t bytes)
 {
-	size_t whole = sizeof(struct piece) + bytes;
-	struct piece *piece = malloc(whole);
-	bool in_region = piece == NULL;
+	struct piece *piece = reserve_malloc(sizeof *piece + bytes);
 
-	if (in_region)
-		piece = take_from_region(whole);
-	*piece = (struct piece){.bytes = bytes, .in_region = in_region};
+	if (piece == NULL) {
+		log_error("libev needs %zu bytes more, and there are none; the server ends", bytes);
+		_exit(EXIT_FAILURE);
+	}
+	piece->bytes = bytes;
 	return piece;
 }
 
@@ -70,8 +46,7 @@ realloc_always(void *memory, long bytes)
 
 	if (old != NULL && new != NULL)
 		memcpy(new + 1, old + 1, old->bytes < new->bytes ? old->bytes : new->bytes);
-	if (old != NULL && !old->in_region)
-		free(old);
+	reserve_free(old);
 	return new == NULL ? NULL : new + 1;
 }
 
@@ -83,17 +58,9 @@ on_system_error(const char *what)
 	_exit(EXIT_FAILURE);
 }
 
-int
+void
 ev_memory_init(void)
 {
-	if (region != NULL)
-		return 0;
-	void *mapped =
-		mmap(NULL, REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (mapped == MAP_FAILED)
-		return -errno;
-	region = mapped;
 	ev_set_allocator(realloc_always);
 	ev_set_syserr_cb(on_system_error);
-	return 0;
 }

@@ -5,7 +5,7 @@
 #ifndef FETCHPOOL_FETCH_EV_MEMORY_H
 #define FETCHPOOL_FETCH_EV_MEMORY_H
 
-/* Before the first loop is made; once. Returns 0 or -errno. */
-int ev_memory_init(void) __attribute__((warn_unused_result));
+/* Before the first loop is made, and after reserve_init. */
+void ev_memory_init(void);
 
 #endif

@@ -18,6 +18,7 @@
 #include "base/metrics.h"
 #include "base/text.h"
 #include "fetch/hop_request.h"
+#include "fetch/curl_memory.h"
 #include "fetch/redirect.h"
 
 /* The body of a redirect is read and dropped, to keep the connection, but only so far. */
@@ -581,6 +582,10 @@ hop_explain_failure(struct transfer *transfer, CURLcode result)
 	enum job_error_code code = JOB_ERROR_internal;
 	enum job_phase phase = hop_phase(transfer);
 
+	if (curl_memory_failed()) { /* which may come as any of its codes */
+		transfer_note_failure(transfer, JOB_ERROR_internal, phase, "the server ran out of memory");
+		return;
+	}
 	for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
 		if (meanings[i].result == result)
 			code = meanings[i].code;

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "fetch/curl_memory.h"
 
 #define SHARDS 8         /* multi handles of a loop */
 #define TAKE_BATCH 64    /* jobs taken at once */
@@ -473,6 +474,7 @@ on_settle(struct ev_loop *ev, ev_prepare *prepare, int events)
 		worked |= hand_back(loop);
 		worked |= take_jobs(loop);
 	} while (worked);
+	curl_memory_forget();
 	arm_clock(loop);
 	atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
 }

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/reserve.h"
+#include "fetch/curl_memory.h"
 #include "fetch/ev_memory.h"
 #include "fetch/loop.h"
 #include "fetch/resolver.h"
@@ -44,10 +46,11 @@ pool_new(const struct pool_settings *settings, const struct pool_hooks *hooks, s
 
 	if (pool == NULL)
 		return -ENOMEM;
-	if (ev_memory_init() != 0 || curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK) {
+	if (reserve_init() != 0 || curl_memory_init() != 0) {
 		free(pool);
 		return -ENOMEM;
 	}
+	ev_memory_init();
 	name_libraries(pool);
 	pool->settings = *settings;
 	pool->hooks = *hooks;

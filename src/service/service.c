@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "fetch/ways.h"
 #include "service/private.h"
@@ -227,7 +228,9 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 	service->retry_due_mono_ms = INT64_MAX;
 	cond_init(&service->changed);
 	cond_init(&service->idle);
-	int error = state_dir_open(config->state_dir, &service->dir, ret_message);
+	int error = sha256_prepare();
+	if (error == 0)
+		error = state_dir_open(config->state_dir, &service->dir, ret_message);
 	if (error == 0)
 		error = list_secrets(service);
 	if (error == 0)
