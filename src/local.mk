@@ -78,6 +78,8 @@ src_libfetchpool_a_SOURCES = \
 	src/base/lock.h \
 	src/base/log.c \
 	src/base/log.h \
+	src/base/memory_budget.c \
+	src/base/memory_budget.h \
 	src/base/metrics.c \
 	src/base/metrics.h \
 	src/base/metrics.tbl.h \

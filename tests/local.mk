@@ -99,6 +99,7 @@ DAEMON_TESTS = \
 	tests/test_clients \
 	tests/test_crash \
 	tests/test_faults \
+	tests/test_resources \
 	tests/test_power
 
 check_PROGRAMS += $(DAEMON_TESTS)
@@ -182,6 +183,9 @@ tests_test_idempotency_LDADD = $(RIG_LIBS)
 tests_test_faults_SOURCES = tests/test_faults.c
 tests_test_faults_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_faults_LDADD = $(RIG_LIBS)
+tests_test_resources_SOURCES = tests/test_resources.c tests/nth.h
+tests_test_resources_CPPFLAGS = $(RIG_CPPFLAGS)
+tests_test_resources_LDADD = $(RIG_LIBS)
 tests_test_power_SOURCES = tests/test_power.c tests/power.c tests/power.h
 tests_test_power_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_power_LDADD = $(RIG_LIBS)

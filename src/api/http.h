@@ -56,6 +56,7 @@ struct http_request {
 	char *target;
 	int phase;
 	bool replied, drop_body, too_large, out_of_memory;
+	int64_t counted_bytes; /* of the body, against --max-memory */
 	size_t received;
 	http_handler_fn *resume;
 	atomic_int park;
@@ -158,6 +159,9 @@ struct http_reply {
 	int fd;                  /* HTTP_BODY_FILE: taken over */
 	uint64_t offset, length; /* of the last two */
 };
+
+/* Lets go of the body. */
+void http_release_body(struct http_request *request);
 
 /* Adds a header field to a reply; values that cannot be sent as a field are left out. */
 void http_reply_header(struct http_reply *reply, const char *name, const char *format, ...)

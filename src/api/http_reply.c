@@ -105,8 +105,6 @@ http_send(struct http_request *request, struct http_reply *reply)
 	if (!good) {
 		log_error("out of memory for an answer");
 		request->out_of_memory = true; /* closes the connection */
-		if (known != NULL)
-			known->answered_close = true; /* nothing was wrong with the request */
 		if (response != NULL)
 			MHD_destroy_response(response);
 		return;
@@ -117,8 +115,6 @@ http_send(struct http_request *request, struct http_reply *reply)
 	if (MHD_queue_response(request->connection, (unsigned)reply->status, response) != MHD_YES) {
 		log_debug("an answer could not be queued");
 		request->out_of_memory = true;
-		if (known != NULL)
-			known->answered_close = true;
 	}
 	MHD_destroy_response(response);
 }

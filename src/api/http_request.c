@@ -15,8 +15,11 @@
 
 #include "api/http_private.h"
 #include "api/query.h"
+#include "base/memory_budget.h"
+#include "base/metrics.h"
 #include "base/text.h"
 
+#define SMALL_BODY 4096   /* is taken however short memory is */
 #define SWALLOW_MAX 65536 /* of the body of a refused request; above it the connection is closed */
 
 const char *
@@ -106,13 +109,20 @@ http_request_new(struct http *http, struct MHD_Connection *connection, const cha
 }
 
 void
+http_release_body(struct http_request *request)
+{
+	buffer_release(&request->body);
+	memory_give(MEMORY_REQUESTS, &request->counted_bytes);
+}
+
+void
 http_request_free(struct http_request *request)
 {
 	if (request->state != NULL && request->state_free != NULL)
 		request->state_free(request->state);
 	query_free(request->params);
 	problem_release(&request->refusal);
-	buffer_release(&request->body);
+	http_release_body(request);
 	free(request->authority);
 	free(request->target);
 	free(request);
@@ -219,16 +229,34 @@ begin(struct http_request *request, const char *method)
 	http_send_last_problem(request, &problem);
 }
 
+/* Small requests are never refused for memory: a cancel may be what gives some back. */
+static bool
+count_body(struct http_request *request, int64_t bytes)
+{
+	if (request->counted_bytes + bytes <= SMALL_BODY)
+		memory_take_anyway(MEMORY_REQUESTS, bytes);
+	else if (!memory_take(MEMORY_REQUESTS, bytes))
+		return false;
+	request->counted_bytes += bytes;
+	return true;
+}
+
 static void
 take_body(struct http_request *request, const char *data, size_t count)
 {
 	request->received += count;
 	if (request->received > request->http->max_request_bytes) {
 		request->too_large = true;
-		buffer_release(&request->body);
+		http_release_body(request);
 	}
-	if (!request->too_large && !request->drop_body)
+	if (request->too_large || request->drop_body || request->body.failed)
+		return;
+	if (count_body(request, (int64_t)count)) {
 		buffer_append(&request->body, data, count);
+	} else {
+		http_release_body(request);
+		request->body.failed = true;
+	}
 }
 
 /* Last call: the body is in. */
@@ -246,7 +274,9 @@ finish(struct http_request *request)
 			request->http->max_request_bytes);
 		http_send_problem(request, &problem, "");
 	} else if (request->body.failed) {
-		problem_set(&problem, 503, "no_memory", NULL, "the server is out of memory; try again later");
+		metric_add(METRIC_SHED_MEMORY, 1);
+		problem_set(&problem, 503, "no_memory", NULL,
+			"the server has no memory for this request now (--max-memory); try again later");
 		http_send_problem(request, &problem, "");
 	} else {
 		request->http->setup.handle(request);

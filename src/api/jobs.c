@@ -253,7 +253,7 @@ submit(struct http_request *request, struct problem *problem)
 		job_spec_free(spec);
 		return NULL;
 	}
-	buffer_release(&request->body); /* not held twice while the client waits */
+	http_release_body(request); /* not held twice while the client waits */
 	int rc = service_submit(api_of(request)->service, spec, &job, &refusal);
 	if (rc == 1)
 		((struct wait_state *)request->state)->over_quota = refusal;

@@ -11,6 +11,7 @@
 #include "api/front.h"
 #include "api/openapi.h"
 #include "base/clock.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 #include "base/options.h"
 
@@ -97,6 +98,14 @@ write_gauges(struct api *api, struct buffer *text)
 		text, "dns_lookups_in_flight", "", "Name look-ups under way.", (double)gauges.names.in_flight);
 	metrics_write_gauge(text, "dns_lookups_waiting", "", "Name look-ups that wait, as 4096 are under way.",
 		(double)gauges.names.waiting);
+	for (int kind = 0; kind < MEMORY_KIND_COUNT; kind++) {
+		char label[40];
+
+		snprintf(label, sizeof label, "kind=\"%s\"", memory_kind_name((enum memory_kind)kind));
+		metrics_write_gauge(text, "memory_bytes", label,
+			kind == 0 ? "Memory that counts against max-memory, by what it holds." : NULL,
+			(double)memory_used((enum memory_kind)kind));
+	}
 	metrics_write_gauge(text, "store_jobs", "", "Jobs in the store, done or not.", (double)gauges.store.jobs);
 	metrics_write_gauge(
 		text, "store_finished_jobs", "", "Finished jobs in the store.", (double)gauges.store.finished);

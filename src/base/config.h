@@ -48,6 +48,7 @@ struct config {
 	struct config_origin *origins;   /* parsed, from --origin-limit and the file's sections */
 	size_t origin_count;
 	int64_t max_queued;
+	int64_t max_memory; /* resolved: half of the memory when not given */
 	int64_t max_body_bytes;
 	int64_t inline_body_bytes;
 	int64_t max_request_bytes;

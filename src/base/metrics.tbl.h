@@ -13,6 +13,7 @@ X(METRIC_JOBS_RECOVERED, "jobs_recovered_total", "", "Jobs taken up again from a
 X(METRIC_SHED_QUEUE_FULL, "submissions_shed_total", "reason=\"queue_full\"", "Submissions answered 503, by reason.")
 X(METRIC_SHED_DRAINING, "submissions_shed_total", "reason=\"draining\"", "Submissions answered 503, by reason.")
 X(METRIC_SHED_STORE, "submissions_shed_total", "reason=\"store\"", "Submissions answered 503, by reason.")
+X(METRIC_SHED_MEMORY, "submissions_shed_total", "reason=\"no_memory\"", "Submissions answered 503, by reason.")
 X(METRIC_WAITS_SHED, "waits_shed_total", "", "Waits answered 503 because max-waiters was reached.")
 X(METRIC_WAITS_WOKEN, "waits_ended_total", "reason=\"woken\"", "Waits that ended, by reason.")
 X(METRIC_WAITS_TIMED_OUT, "waits_ended_total", "reason=\"timeout\"", "Waits that ended, by reason.")

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/memory_budget.h"
 #include "base/options_private.h"
 
 /* ---- one setting */
@@ -210,6 +211,14 @@ default_workers(void)
 	return cores < 1 ? 1 : cores > most ? most : cores;
 }
 
+static int64_t
+default_max_memory(void)
+{
+	int64_t half = memory_available("/proc", "/sys") / 2, least = option_table[INDEX_max_memory].minimum;
+
+	return half < least ? least : half;
+}
+
 /* The tokens are read later and at each reload, but a name that cannot be read is better told at once. */
 static int
 check_token_file(struct load *load)
@@ -239,6 +248,8 @@ complete(struct load *load)
 
 	if (config->workers == 0)
 		config->workers = default_workers();
+	if (config->max_memory == 0)
+		config->max_memory = default_max_memory();
 	if (config->state_dir == NULL)
 		config->state_dir = default_state_dir(load);
 	if (config->state_dir == NULL)

@@ -44,6 +44,8 @@ X(LIST, "origin-limit", origin_limit, 0, 0, NULL, "HOST[:PORT]=N", RELOAD, check
 	"the same for this origin")
 X(COUNT, "max-queued", max_queued, 1, 1000000000, "1000000", "N", 0, NULL,
 	"jobs that wait for their turn; then submissions get 503")
+X(SIZE, "max-memory", max_memory, 1 << 20, INT64_C(1) << 50, "half of what the machine or its control group has", "SIZE", COMPUTED, NULL,
+	"memory for bodies and for jobs that are not done")
 X(SIZE, "max-body-bytes", max_body_bytes, 1, INT64_C(1) << 40, "64MiB", "SIZE", 0, NULL,
 	"largest body of a response, decoded")
 X(SIZE, "inline-body-bytes", inline_body_bytes, 0, INT64_C(16) << 20, "64KiB", "SIZE", 0, NULL,

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/memory_budget.h"
 #include "base/text.h"
 
 #define BIT(name) (1u << JOB_##name)
@@ -206,6 +207,7 @@ response_free(struct response *response)
 		unlink(response->body.path);
 	free(response->body.path);
 	free(response->body.data);
+	memory_give(MEMORY_RESPONSES, &response->body.counted_bytes);
 	arena_release(&arena);
 }
 
@@ -228,6 +230,19 @@ job_new(struct job_spec *spec)
 	return job;
 }
 
+bool
+job_count_memory(struct job *job, bool force)
+{
+	int64_t bytes = (int64_t)(sizeof *job + job->spec->arena.bytes);
+
+	if (force)
+		memory_take_anyway(MEMORY_SPECS, bytes);
+	else if (!memory_take(MEMORY_SPECS, bytes))
+		return false;
+	job->counted_bytes += bytes;
+	return true;
+}
+
 struct job *
 job_ref(struct job *job)
 {
@@ -248,6 +263,7 @@ job_unref(struct job *job)
 		attempt_free(attempt);
 	}
 	response_free(job->response);
+	memory_give(MEMORY_SPECS, &job->counted_bytes);
 	job_spec_free(job->spec);
 	free(job->reserved_end);
 	free(job->reserved_removal);

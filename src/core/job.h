@@ -177,8 +177,9 @@ struct attempt {
 struct body {
 	int64_t bytes;
 	uint8_t sha256[32];
-	char *data; /* the bytes, when they are kept in memory; malloc'd */
-	char *path; /* the file, when they are not; malloc'd */
+	char *data;            /* the bytes, when they are kept in memory; malloc'd */
+	int64_t counted_bytes; /* of them, against --max-memory, until their commit */
+	char *path;            /* the file, when they are not; malloc'd */
 	int fd; /* of the file, until a store has synced it: a write that failed is told to whoever has it open; 0: none */
 	bool kept;    /* the file is the store's: it is not removed with the response */
 	bool is_text; /* valid UTF-8 without NUL; only told for bodies that are small enough to be inline */
@@ -250,6 +251,7 @@ struct job {
 	unsigned attempt_number; /* of the newest attempt; set before its loop has the job */
 	struct response *response;
 	struct job_error error;
+	int64_t counted_bytes; /* of the spec, against --max-memory, until it is done */
 	struct list waiters;
 	struct owner *owner; /* of a live job: whose spec->owner names (core/owners.h); NULL: nobody's */
 
@@ -284,6 +286,9 @@ struct job {
 /* A queued job with one reference, which takes the spec over; NULL when memory runs out (the spec stays the caller's). */
 struct job *job_new(struct job_spec *spec);
 struct job *job_ref(struct job *job);
+
+/* Counts it against --max-memory: false when that is too much, and force is not set. */
+bool job_count_memory(struct job *job, bool force);
 void job_unref(struct job *job);
 
 /*

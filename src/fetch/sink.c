@@ -12,7 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/memory_budget.h"
 #include "base/text.h"
+
+/* What a body may have in memory while that is short. */
+#define SHORT_MEMORY_BYTES 4096
 
 int
 sink_open(struct sink *sink, const char *dir, const struct id *id, int64_t cap, int64_t inline_bytes)
@@ -37,6 +41,14 @@ write_file(int fd, const char *bytes, size_t count)
 	return 0;
 }
 
+static int64_t
+max_in_memory(const struct sink *sink)
+{
+	if (memory_is_short())
+		return SHORT_MEMORY_BYTES;
+	return sink->inline_bytes > SINK_MEMORY_BYTES ? sink->inline_bytes : SINK_MEMORY_BYTES;
+}
+
 /* Goes on in a file, which begins with what was in memory. */
 static int
 spill(struct sink *sink)
@@ -53,6 +65,7 @@ spill(struct sink *sink)
 		return -errno;
 	int error = write_file(sink->fd, sink->memory.data, sink->memory.count);
 	buffer_release(&sink->memory);
+	memory_give(MEMORY_RESPONSES, &sink->counted_bytes);
 	return error;
 }
 
@@ -63,8 +76,9 @@ sink_write(struct sink *sink, const void *bytes, size_t count)
 		return -EFBIG;
 	sink->bytes += (int64_t)count;
 	sha256_update(&sink->hash, bytes, count);
-	int64_t in_memory = sink->inline_bytes > SINK_MEMORY_BYTES ? sink->inline_bytes : SINK_MEMORY_BYTES;
-	if (sink->fd < 0 && sink->bytes <= in_memory) {
+	if (sink->fd < 0 && sink->bytes <= max_in_memory(sink)) {
+		memory_take_anyway(MEMORY_RESPONSES, (int64_t)count);
+		sink->counted_bytes += (int64_t)count;
 		buffer_append(&sink->memory, bytes, count);
 		return sink->memory.failed ? -ENOMEM : 0;
 	}
@@ -80,6 +94,7 @@ close_sink(struct sink *sink)
 		close(sink->fd);
 	sink->fd = -1;
 	buffer_release(&sink->memory);
+	memory_give(MEMORY_RESPONSES, &sink->counted_bytes);
 	free(sink->path);
 	sink->path = NULL;
 }
@@ -106,6 +121,8 @@ sink_finish(struct sink *sink, struct body *ret)
 		char *fitting = realloc(body.data, (size_t)body.bytes + 1); /* kept for long: give back what is spare */
 		if (fitting != NULL)
 			body.data = fitting;
+		body.counted_bytes = sink->counted_bytes;
+		sink->counted_bytes = 0;
 	}
 	close_sink(sink);
 	*ret = body;

@@ -20,7 +20,8 @@ struct sink {
 	int64_t cap, inline_bytes;
 	int64_t bytes;
 	struct buffer memory;
-	int fd; /* -1: no file */
+	int64_t counted_bytes; /* of it, against --max-memory */
+	int fd;                /* -1: no file */
 	char *path;
 	struct sha256 hash;
 };

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/metrics.h"
 
 int
@@ -294,6 +295,9 @@ commit_end_locked(struct service *service, struct ledger_entry *entry, struct ou
 	if (end->attempt != NULL)
 		job_add_attempt(job, end->attempt);
 	job->response = end->response;
+	memory_give(MEMORY_SPECS, &job->counted_bytes);
+	if (end->response != NULL)
+		memory_give(MEMORY_RESPONSES, &end->response->body.counted_bytes);
 	end->attempt = NULL; /* the job's from now on */
 	end->response = NULL;
 	job->error = end->error;

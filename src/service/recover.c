@@ -80,6 +80,7 @@ take_up_locked(struct service *service, struct job *job, struct list *changes, s
 		if (job->owner == NULL)
 			return -ENOMEM;
 	}
+	job_count_memory(job, true); /* what was taken stays taken */
 	table_readmit_locked(&service->table, job);
 	int error = table_insert_locked(&service->table, job);
 	if (error != 0)

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 
 void
 wake_loops(struct service *service, int wake)
@@ -191,7 +192,11 @@ run_take(void *context, unsigned loop, struct job **jobs, size_t max)
 	lock_take(&service->table.lock);
 	if (!service->draining) {
 		count = take_launched_locked(service, loop, jobs, max, &cancelled, &wake);
-		if (accepts && service->unstored < UNSTORED_MAX)
+		/* While memory is short none begins, either; but one may always be under way, or it might stay so. */
+		bool poor = memory_is_short() && scheduler_in_flight_locked(service->scheduler) > 0;
+		if (poor)
+			retry_later_locked(service);
+		if (accepts && !poor && service->unstored < UNSTORED_MAX)
 			count += take_fresh_locked(service, loop, jobs + count, max - count, &woken, &changes);
 	}
 	lock_drop(&service->table.lock);

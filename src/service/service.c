@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory_budget.h"
 #include "base/sha256.h"
 #include "base/text.h"
 #include "fetch/ways.h"
@@ -222,6 +223,7 @@ service_new(const struct config *config, struct service **ret, char **ret_messag
 		return -ENOMEM;
 	service->config = config;
 	service->dir.lock_fd = -1;
+	memory_set_ceiling(config->max_memory);
 	service->recovering = true;
 	table_init(&service->table, (size_t)config->max_queued, (size_t)config->max_waiters);
 	list_init(&service->unscheduled);

@@ -167,6 +167,14 @@ service_submit(struct service *service, struct job_spec *spec, struct job **ret,
 	if (rc < 0)
 		return -1;
 	struct job *job = job_new(spec);
+	if (job != NULL && !job_count_memory(job, false)) {
+		job->spec = NULL; /* stays the caller's */
+		job_unref(job);
+		unreserve(service);
+		metric_add(METRIC_SHED_MEMORY, 1);
+		return refuse(ret_refusal, REFUSED_NO_MEMORY, NULL,
+			"jobs and bodies fill the memory that --max-memory gives them; try again later");
+	}
 	if (job == NULL || (entry = change_new(LEDGER_ADD, job)) == NULL) {
 		if (job != NULL) {
 			job->spec = NULL; /* stays the caller's */
