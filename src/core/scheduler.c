@@ -588,19 +588,6 @@ scheduler_take_locked(struct scheduler *scheduler, unsigned loop, struct job **j
 }
 
 void
-scheduler_put_back_locked(struct scheduler *scheduler, struct job *job, int64_t now_mono_ms)
-{
-	struct origin *origin = job->origin;
-
-	assert(origin != NULL && origin->in_flight > 0);
-	origin->in_flight--;
-	scheduler->in_flight--;
-	set_timer(scheduler, job, now_mono_ms);
-	heap_insert(&origin->queue, &job->queue_node);
-	origin_settle(scheduler, origin);
-}
-
-void
 scheduler_done_locked(struct scheduler *scheduler, struct job *job, int *ret_wake)
 {
 	struct origin *origin = job->origin;

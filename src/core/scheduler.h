@@ -69,9 +69,6 @@ void scheduler_owner_changed_locked(struct scheduler *scheduler, struct owner *o
 /* Gives loop up to max jobs, which are in flight from now on. */
 size_t scheduler_take_locked(struct scheduler *scheduler, unsigned loop, struct job **jobs, size_t max);
 
-/* A job that was just given does not begin after all: it waits where it was. */
-void scheduler_put_back_locked(struct scheduler *scheduler, struct job *job, int64_t now_mono_ms);
-
 /* A job in flight has ended: its slots are free. Sets *ret_wake as scheduler_add_locked. */
 void scheduler_done_locked(struct scheduler *scheduler, struct job *job, int *ret_wake);
 

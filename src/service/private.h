@@ -45,7 +45,7 @@ struct service {
 	size_t launching;      /* jobs in flight whose start is not durable yet: nothing of them is on the wire */
 	uint64_t finish_order; /* of the newest end */
 	int64_t unstored; /* weight of the ends that are not committed yet; from UNSTORED_MAX on no attempt begins */
-	unsigned rounds;         /* of the housekeeper */
+	unsigned rounds;  /* of the housekeeper */
 	struct list *launched;   /* for each loop: jobs whose start is durable, to be handed to it */
 	struct list unscheduled; /* jobs to be given to the scheduler again, which had no memory; references */
 	struct ledger_entry *reserved_end; /* for the next job that ends while it waits */

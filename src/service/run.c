@@ -139,6 +139,18 @@ take_launched_locked(
 	return count;
 }
 
+/* A job that was given does not begin after all; it waits as it did, and the scheduler gets it again in a moment. */
+static void
+put_back_locked(struct service *service, struct job *job)
+{
+	int wake; /* nobody now, since none would find memory */
+
+	leave_flight_locked(service, job, &wake);
+	job_ref(job);
+	list_push_back(&service->unscheduled, &job->launch_node);
+	retry_later_locked(service);
+}
+
 static size_t
 take_fresh_locked(
 	struct service *service, unsigned loop, struct job **jobs, size_t max, struct list *woken, struct list *changes)
@@ -156,7 +168,7 @@ take_fresh_locked(
 			struct ledger_entry *start = NULL;
 
 			if (reserve_attempt(service, job, &start) != 0) {
-				scheduler_put_back_locked(service->scheduler, job, mono_ms());
+				put_back_locked(service, job);
 				poor = true;
 			} else if (note_start_locked(service, job, now, &start, woken, changes)) {
 				jobs[begun++] = job_ref(job);
@@ -164,8 +176,6 @@ take_fresh_locked(
 		}
 		count = begun;
 	} while (!poor && given > 0 && count < max);
-	if (poor)
-		retry_later_locked(service);
 	return count;
 }
 

@@ -170,7 +170,7 @@ service_submit(struct service *service, struct job_spec *spec, struct job **ret,
 	if (job != NULL && !job_count_memory(job, false)) {
 		job->spec = NULL; /* stays the caller's */
 		job_unref(job);
-		unreserve(service);
+		unreserve(service, rc == 0 ? owner : NULL);
 		metric_add(METRIC_SHED_MEMORY, 1);
 		return refuse(ret_refusal, REFUSED_NO_MEMORY, NULL,
 			"jobs and bodies fill the memory that --max-memory gives them; try again later");
