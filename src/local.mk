@@ -27,6 +27,8 @@ src_libfetchpool_a_SOURCES = \
 	src/api/guard.h \
 	src/api/http.c \
 	src/api/http.h \
+	src/api/http_accept.c \
+	src/api/http_accept.h \
 	src/api/http_connection.c \
 	src/api/http_connection.h \
 	src/api/http_listen.c \
@@ -67,6 +69,8 @@ src_libfetchpool_a_SOURCES = \
 	src/base/config.h \
 	src/base/config_file.c \
 	src/base/config_file.h \
+	src/base/descriptors.c \
+	src/base/descriptors.h \
 	src/base/heap.c \
 	src/base/heap.h \
 	src/base/host_text.c \

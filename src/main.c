@@ -12,11 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/api.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -73,20 +73,21 @@ block_signals(sigset_t *signals)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Each fetch and each client needs a descriptor. */
+/* Each fetch and each client needs a descriptor: what there are not enough for is not begun. */
 static void
-raise_descriptor_limit(const struct config *config)
+fit_descriptors(struct config *config, bool tell)
 {
-	struct rlimit limit;
-	rlim_t wanted = (rlim_t)(config->max_in_flight + config->max_connections) + 1024;
+	int64_t limit = descriptors_raise_limit();
+	struct descriptor_plan plan;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < wanted)
-		log_info("the limit of open files is %llu; %llu would serve max-in-flight and max-connections in full",
-			(unsigned long long)limit.rlim_max, (unsigned long long)wanted);
+	descriptors_plan(config, limit, &plan);
+	if (!plan.fits && tell)
+		log_warn(
+			"the limit of open files is %lld, so max-connections is %lld and max-in-flight %lld, not %lld and %lld; "
+			"raise it (LimitNOFILE, ulimit -n) to %lld, or set less",
+			(long long)limit, (long long)plan.connections, (long long)plan.in_flight,
+			(long long)config->max_connections, (long long)config->max_in_flight, (long long)plan.wanted);
+	descriptors_apply(&plan, config);
 }
 
 /* libcurl and what it uses look at these; nothing from the environment may steer where we fetch or what is logged. */
@@ -170,6 +171,7 @@ reload(struct program *program)
 	systemd_notify_reloading(&program->systemd);
 	int error = load_config(program, &config, &message);
 	if (error == 0) {
+		fit_descriptors(&config, false);
 		error = api_reload(program->api, &config, &message);
 		if (error == 0) {
 			log_configure((enum log_level)config.log_level, program->config.log_format != 0);
@@ -252,7 +254,7 @@ run(struct program *program)
 	bool clean = false;
 
 	clean_environment();
-	raise_descriptor_limit(&program->config);
+	fit_descriptors(&program->config, true);
 	int error = start(program);
 	if (error == 0) {
 		announce(program);

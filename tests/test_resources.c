@@ -6,6 +6,7 @@
 
 #include "nth.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -18,6 +19,17 @@
 
 #define CEILING (4 << 20)
 #define BODY_BYTES 100000
+
+/* The run-time library of the sanitizer that this program and the daemon are built with: it has to be loaded first. */
+static int
+find_sanitizer(struct dl_phdr_info *loaded, size_t size, void *ret_path)
+{
+	(void)size;
+	if (!strstr(loaded->dlpi_name, "/libasan.so") && !strstr(loaded->dlpi_name, "/libtsan.so"))
+		return 0;
+	*(const char **)ret_path = loaded->dlpi_name;
+	return 1;
+}
 
 static double
 memory_in_use(void)
@@ -103,6 +115,154 @@ START_TEST(what_was_taken_stays_taken_under_a_lower_ceiling)
 }
 END_TEST
 
+/* ---- descriptors */
+
+/* Words for a daemon with nth.so in it, and the page to steer it by. */
+static struct nth_page *
+new_nth(const char **ret_preload, const char **ret_control)
+{
+	const char *top = getenv("top_builddir"), *sanitizer = "";
+	char *library = realpath(text("%s/tests/nth.so", top ? top : "."), NULL);
+	const char *control = file_with("nth", "");
+	int fd = open(control, O_RDWR | O_CLOEXEC);
+	struct nth_page *page;
+
+	ck_assert_msg(library, "tests/nth.so is missing");
+	ck_assert_msg(fd >= 0 && !ftruncate(fd, sizeof *page), "cannot make %s: %s", control, strerror(errno));
+	page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_msg(page != MAP_FAILED, "cannot map %s: %s", control, strerror(errno));
+	close(fd);
+	dl_iterate_phdr(find_sanitizer, &sanitizer);
+	*ret_preload = text("LD_PRELOAD=%s%s%s", sanitizer, *sanitizer ? " " : "", library);
+	*ret_control = text("NTH_CONTROL=%s", control);
+	free(library);
+	return page;
+}
+
+static void
+limit_descriptors(struct server *server, rlim_t soft)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(prlimit(server_pid(server), RLIMIT_NOFILE, NULL, &limit), 0);
+	limit.rlim_cur = soft;
+	ck_assert_int_eq(prlimit(server_pid(server), RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+static rlim_t
+highest_descriptor(struct server *server)
+{
+	DIR *dir = opendir(text("/proc/%d/fd", (int)server_pid(server)));
+	rlim_t highest = 0;
+
+	ck_assert(dir);
+	for (struct dirent *entry; (entry = readdir(dir));)
+		if (strtoul(entry->d_name, NULL, 10) > highest)
+			highest = strtoul(entry->d_name, NULL, 10);
+	closedir(dir);
+	return highest;
+}
+
+/* False when the connection ends instead of an answer. It stays open. */
+static bool
+is_served(struct client_wire *wire)
+{
+	static const char request[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+	client_send(wire, request, sizeof request - 1);
+	return rig_keep(client_receive(wire, false))->status == 200;
+}
+
+static struct client_reply *
+limit_of(const char *name)
+{
+	struct client_reply *reply = get("/v1/info");
+
+	expect_that(json_at(reply->json, text("limits.%s", name)) != NULL, "there is no limit %s", name);
+	return reply;
+}
+
+START_TEST(what_descriptors_suffice_for_stays_as_configured)
+{
+	struct server *server = start_server("--max-connections", "500", "--max-in-flight", "400");
+
+	expect(limit_of("max_connections")->json, "limits.max_connections", "500");
+	expect(limit_of("max_in_flight")->json, "limits.max_in_flight", "400");
+	expect_that(server_count_lines(server, "limit of open files") == 0, "it warns of what is enough");
+}
+END_TEST
+
+START_TEST(too_few_descriptors_are_shared_out_and_told_once)
+{
+	struct server *server = start_server("--max-connections", "900000", "--max-in-flight", "900000");
+	json_t *limits = json_at(get("/v1/info")->json, "limits");
+	json_int_t connections = json_int_at(limits, "max_connections"), fetches = json_int_at(limits, "max_in_flight");
+	struct rlimit limit;
+
+	ck_assert_int_eq(prlimit(server_pid(server), RLIMIT_NOFILE, NULL, &limit), 0);
+	if (limit.rlim_cur > 2000000)
+		return; /* there are enough */
+	expect_that(connections > 0 && fetches > 0 && (rlim_t)(connections + fetches) < limit.rlim_cur,
+		"%lld connections and %lld fetches with %llu descriptors", (long long)connections, (long long)fetches,
+		(unsigned long long)limit.rlim_cur);
+	expect_that(server_count_lines(server, "limit of open files") == 1, "it is not told once");
+	server_signal(server, SIGHUP);
+	expect_that(await_metric("fetchpool_reloads_total", 1), "it does not reload");
+	expect_that(server_count_lines(server, "max-in-flight") == 1, "the reload complains of it");
+	expect(get("/v1/info")->json, "limits.max_in_flight", "%lld", (long long)fetches);
+}
+END_TEST
+
+START_TEST(clients_without_a_descriptor_are_turned_away_and_nothing_spins)
+{
+	enum { CLIENTS = 40 };
+	const char *preload, *control;
+	struct nth_page *page = new_nth(&preload, &control);
+	struct server *server = start_server_on(new_state_dir(), preload, control, "--front-threads", "2");
+
+	expect_status(get("/livez"), 200);
+	limit_descriptors(server, highest_descriptor(server) + 1);
+	while (is_served(open_wire()))
+		; /* until all below the limit are taken */
+	uint64_t accepts = page->accepts, waits = page->waits;
+	for (size_t i = 0; i < CLIENTS; i++)
+		expect_that(!is_served(open_wire()), "client %zu is not turned away", i);
+	accepts = page->accepts - accepts;
+	waits = page->waits - waits;
+	expect_that(accepts <= 12 * CLIENTS && waits <= 40 * CLIENTS,
+		"%llu accepts and %llu waits for %d clients: it spins", (unsigned long long)accepts,
+		(unsigned long long)waits, CLIENTS);
+	limit_descriptors(server, 10000);
+	expect_status(get("/livez"), 200);
+	expect_that(metric("fetchpool_connections_refused_total") >= CLIENTS, "they are not counted");
+	expect(fetch(url("/text/5"), ""), "state", "'succeeded'");
+}
+END_TEST
+
+START_TEST(fetches_without_a_descriptor_fail_and_can_be_made_again)
+{
+	struct server *server = start_server("--front-threads", "1");
+	struct client_wire *wire = open_wire();
+
+	expect_status(get("/livez"), 200);
+	expect(fetch(url("/text/5"), ""), "state", "'succeeded'");
+	wire_get(wire, "/livez");
+	expect_status(wire_receive(wire), 200);
+	limit_descriptors(server, 3);
+	const char *body = jtext("{'url':'%s','timeout':'5s'}", url_on(another_origin(), "/text/5"));
+	wire_send(wire,
+		"POST /v1/jobs?wait=10s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+		"Content-Length: %zu\r\n\r\n%s",
+		strlen(body), body);
+	struct client_reply *reply = wire_receive(wire);
+	limit_descriptors(server, 10000);
+	expect_status(reply, 200);
+	expect_failed(reply->json, "connect_failed", "connect");
+	expect(reply->json, "error.retryable", "true");
+	expect(fetch(url("/text/5"), ""), "state", "'succeeded'");
+}
+END_TEST
+
 int
 main(void)
 {
@@ -112,5 +272,10 @@ main(void)
 	tcase_add_test(memory, submissions_stop_at_the_ceiling_and_go_on_below_it);
 	tcase_add_test(memory, responses_above_the_ceiling_go_to_files_and_all_jobs_end);
 	tcase_add_test(memory, what_was_taken_stays_taken_under_a_lower_ceiling);
+	TCase *descriptors = rig_case(suite, "descriptors", NULL);
+	tcase_add_test(descriptors, what_descriptors_suffice_for_stays_as_configured);
+	tcase_add_test(descriptors, too_few_descriptors_are_shared_out_and_told_once);
+	tcase_add_test(descriptors, clients_without_a_descriptor_are_turned_away_and_nothing_spins);
+	tcase_add_test(descriptors, fetches_without_a_descriptor_fail_and_can_be_made_again);
 	return rig_run(suite);
 }

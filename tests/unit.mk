@@ -1,6 +1,7 @@
 # Programs of Check, one for each part; they link the library and need no server.
 unit_programs = \
 	tests/unit_base \
+	tests/unit_limits \
 	tests/unit_options \
 	tests/unit_url \
 	tests/unit_egress \
@@ -43,6 +44,11 @@ tests_unit_base_SOURCES = tests/unit_base.c
 tests_unit_base_CPPFLAGS = $(unit_cppflags)
 tests_unit_base_CFLAGS = $(unit_cflags)
 tests_unit_base_LDADD = $(unit_ldadd)
+
+tests_unit_limits_SOURCES = tests/unit_limits.c
+tests_unit_limits_CPPFLAGS = $(unit_cppflags)
+tests_unit_limits_CFLAGS = $(unit_cflags)
+tests_unit_limits_LDADD = $(unit_ldadd)
 
 tests_unit_options_SOURCES = tests/unit_options.c
 tests_unit_options_CPPFLAGS = $(unit_cppflags)

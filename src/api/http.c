@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "api/http_accept.h"
 #include "api/http_listen.h"
 #include "api/http_private.h"
 #include "api/http_tls.h"
@@ -365,7 +366,9 @@ open_all(struct http *http, const struct config *config, char **ret_message)
 		http->fronts[http->front_room].http = http;
 		http_connections_init(&http->fronts[http->front_room].connections, &http->bounds, false);
 	}
-	int error = http->doors == NULL || http->fronts == NULL ? -ENOMEM : start_tls(http, config, ret_message);
+	int error = http_accept_init();
+	if (error == 0)
+		error = http->doors == NULL || http->fronts == NULL ? -ENOMEM : start_tls(http, config, ret_message);
 	return error == 0 ? open_doors(http, config, ret_message) : error;
 }
 

@@ -34,6 +34,8 @@ X(METRIC_HTTP_REQUESTS_3XX, "http_requests_total", "class=\"3xx\"", "Requests an
 X(METRIC_HTTP_REQUESTS_4XX, "http_requests_total", "class=\"4xx\"", "Requests answered, by class of the status.")
 X(METRIC_HTTP_REQUESTS_5XX, "http_requests_total", "class=\"5xx\"", "Requests answered, by class of the status.")
 X(METRIC_HTTP_MALFORMED, "http_malformed_total", "", "Connections ended because what came was no HTTP, or too large.")
+X(METRIC_REFUSED_CONNECTIONS_DESCRIPTORS, "connections_refused_total", "reason=\"descriptors\"",
+	"Connections of clients that were not taken, by reason.")
 X(METRIC_REFUSED_CONNECTIONS_LIMIT, "connections_refused_total", "reason=\"max_connections\"",
 	"Connections of clients that were not taken, by reason.")
 X(METRIC_REFUSED_CONNECTIONS_ADDRESS, "connections_refused_total", "reason=\"max_connections_per_address\"",

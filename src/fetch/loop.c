@@ -576,6 +576,17 @@ loop_set_policy(struct loop *loop, struct egress_policy *policy)
 
 /* ---- life */
 
+/* Fewer when there are few descriptors. */
+static long
+kept_connections(const struct pool_settings *settings)
+{
+	int64_t share = settings->kept_connections / settings->loops / SHARDS;
+
+	if (settings->kept_connections == 0 || share > KEPT_CONNECTIONS)
+		return KEPT_CONNECTIONS;
+	return share < 1 ? 1 : (long)share;
+}
+
 /* NULL when memory runs out. */
 static CURLM *
 multi_new(struct shard *shard)
@@ -588,7 +599,7 @@ multi_new(struct shard *shard)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, shard);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, shard);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kept_connections(shard->loop->settings));
 	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
 	return multi;
 }

@@ -1,0 +1,82 @@
+/* See descriptors.h. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
+#include "base/descriptors.h"
+
+#include <sys/resource.h>
+
+#define OWN 128     /* the log, the state directory, the database, the resolver, and room for libraries */
+#define HEALTH 64   /* connections beyond max-connections, for health checks */
+#define OF_WORKER 8 /* epoll, eventfd, and addresses that are tried at the same time */
+#define OF_FRONT 12 /* epoll, eventfd, a socket for each address; connections of the database that read */
+#define KEPT_OF_WORKER 4096
+
+static int64_t
+least_of(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t
+most_of(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* A fetch has a socket, and one in four a file. */
+static int64_t
+for_fetches(int64_t in_flight)
+{
+	return in_flight + (in_flight + 3) / 4;
+}
+
+void
+descriptors_plan(const struct config *config, int64_t limit, struct descriptor_plan *ret)
+{
+	int64_t doors = (int64_t)(config->listen.count + config->passed_sockets);
+	int64_t own = OWN + HEALTH + OF_WORKER * config->workers + OF_FRONT * config->front_threads * most_of(doors, 1);
+	int64_t clients = config->max_connections, fetches = for_fetches(config->max_in_flight);
+	int64_t kept = KEPT_OF_WORKER * config->workers;
+	/* Enough to work at all is given in every case: what is missing then is told by errors. */
+	int64_t rest = most_of(limit - own, 64), kept_least = least_of(kept, rest / 16), shared = rest - kept_least;
+
+	*ret = (struct descriptor_plan){
+		.wanted = own + clients + fetches + kept,
+		.connections = clients,
+		.in_flight = config->max_in_flight,
+		.fits = clients + fetches <= shared,
+	};
+	if (!ret->fits) {
+		int64_t half = shared / 2;
+
+		clients = least_of(clients, most_of(half, shared - fetches));
+		fetches = least_of(fetches, shared - clients);
+		ret->connections = clients;
+		ret->in_flight = least_of(config->max_in_flight, most_of(fetches * 4 / 5, 1));
+	}
+	ret->kept_connections = least_of(kept, rest - clients - fetches);
+}
+
+int64_t
+descriptors_raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return INT64_MAX;
+	rlim_t before = limit.rlim_cur;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		limit.rlim_cur = before;
+	return limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
+void
+descriptors_apply(const struct descriptor_plan *plan, struct config *config)
+{
+	config->max_connections = plan->connections;
+	config->max_in_flight = plan->in_flight;
+	config->kept_connections = plan->kept_connections;
+}
