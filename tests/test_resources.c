@@ -263,6 +263,69 @@ START_TEST(fetches_without_a_descriptor_fail_and_can_be_made_again)
 }
 END_TEST
 
+/* ---- the wall clock */
+
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+
+static const int64_t jumps[] = {DAY_MS, -DAY_MS, 400 * DAY_MS, -400 * DAY_MS};
+
+START_TEST(a_jump_of_the_wall_clock_moves_no_time_out)
+{
+	const char *preload, *control;
+	struct nth_page *page = new_nth(&preload, &control);
+	const char *hold = new_key(), *stores[] = {"sqlite", "memory"};
+
+	start_server_on(new_state_dir(), preload, control, "--store", stores[_i % 2]);
+	json_t *kept = fetch(url("/text/5"), "'ttl':'1h'");
+	json_t *held = submit(url("/hold?k=%s", hold),
+		"'timeout':'30s','connect_timeout':'30s','first_byte_timeout':'30s','deadline':'1h'");
+	json_t *later = submit_later("'deadline':'3h'");
+	json_t *soon = submit(url("/text/3"), "'delay':'500ms'");
+	struct call *call = call_start("GET", text("/v1/jobs/%s?wait=30s", id_of(held)), NULL);
+
+	await_seen(hold);
+	expect_that(await_metric("fetchpool_waiters", 1), "nobody waits");
+	atomic_store(&page->wall_offset_ms, jumps[_i]);
+	/* The housekeeper has looked at it all once a job with a delay has run, and expiry once another has ended. */
+	expect(job_done(soon), "state", "'succeeded'");
+	expect(fetch(url("/text/6"), "'ttl':'2h'"), "state", "'succeeded'");
+	expect(job_now(later), "state", "'queued'");
+	expect(job_now(held), "state", "'running'");
+	expect(job_now(kept), "state", "'succeeded'");
+	expect_that(metric("fetchpool_waiters") == 1, "the wait has ended");
+	expect_that(metric("fetchpool_jobs_expired_total") == 0, "something has expired");
+	/* And back. */
+	atomic_store(&page->wall_offset_ms, 0);
+	expect(fetch(url("/text/7"), "'timeout':'30s'"), "state", "'succeeded'");
+	expect(job_now(kept), "state", "'succeeded'");
+	origin_release(the_origin, hold);
+	struct client_reply *reply = call_end(call);
+	expect_status(reply, 200);
+	expect(reply->json, "state", "'succeeded'");
+}
+END_TEST
+
+START_TEST(time_outs_end_after_a_jump_as_before_it)
+{
+	const char *preload, *control;
+	struct nth_page *page = new_nth(&preload, &control);
+
+	start_server_on(new_state_dir(), preload, control);
+	json_t *held = submit(url("/hold?k=%s", new_key()), "'timeout':'700ms'");
+	json_t *late = submit_later("'deadline':'800ms'");
+
+	atomic_store(&page->wall_offset_ms, jumps[_i]);
+	expect_failed(job_done(held), "timeout", NULL);
+	expect_failed(job_done(late), "deadline_exceeded", NULL);
+	json_t *cut = submit(url("/hold?k=%s", new_key()), "'timeout':'30s'");
+	job_in_state(cut, "running");
+	atomic_store(&page->wall_offset_ms, -jumps[_i]);
+	expect_status(poke("/v1/jobs/%s/cancel", id_of(cut)), 200);
+	json_int_t total = json_int_at(job_now(cut), "attempts.0.timings_ms.total");
+	expect_that(total >= 0 && total < 30000, "the attempt took %lld ms", (long long)total);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -277,5 +340,8 @@ main(void)
 	tcase_add_test(descriptors, too_few_descriptors_are_shared_out_and_told_once);
 	tcase_add_test(descriptors, clients_without_a_descriptor_are_turned_away_and_nothing_spins);
 	tcase_add_test(descriptors, fetches_without_a_descriptor_fail_and_can_be_made_again);
+	TCase *clock = rig_case(suite, "clock", NULL);
+	tcase_add_loop_test(clock, a_jump_of_the_wall_clock_moves_no_time_out, 0, COUNT_OF(jumps));
+	tcase_add_loop_test(clock, time_outs_end_after_a_jump_as_before_it, 0, 2);
 	return rig_run(suite);
 }

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -44,6 +45,21 @@ wall_us(void)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+#define JUMP_MS 60000
+
+int64_t
+steady_wall_ms(void)
+{
+	static atomic_int_least64_t kept_offset = INT64_MIN; /* of the wall clock to the monotonic one */
+	int64_t mono = mono_ms(), offset = wall_ms() - mono, kept = atomic_load(&kept_offset);
+
+	if (kept != INT64_MIN && (offset - kept >= JUMP_MS || kept - offset >= JUMP_MS))
+		return mono + kept;
+	if (offset != kept)
+		atomic_store(&kept_offset, offset);
+	return mono + offset;
 }
 
 void

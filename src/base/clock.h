@@ -1,6 +1,6 @@
 /*
  * The two clocks and the words for them. Every wait and time-out runs on the monotonic clock; the wall clock is only
- * for what people read. Names carry the unit and the clock: mono_ms, wall_ms, timeout_ms.
+ * for what people read, and the steady one for what expires. Names carry the unit and the clock: mono_ms, wall_ms, timeout_ms.
  */
 #ifndef FETCHPOOL_BASE_CLOCK_H
 #define FETCHPOOL_BASE_CLOCK_H
@@ -18,6 +18,12 @@ int64_t mono_us(void);
 /* Milliseconds since 1970-01-01T00:00:00Z. */
 int64_t wall_ms(void);
 int64_t wall_us(void); /* in microseconds */
+
+/*
+ * The wall clock without its jumps: it follows what is set by less than a minute at a time, and goes on as it was when more is. For what
+ * has to last over restarts, and yet must not pass at once because somebody set the clock.
+ */
+int64_t steady_wall_ms(void);
 
 /* Writes the time in RFC 3339, UTC, with milliseconds; buffer holds CLOCK_TIME_BYTES. */
 void time_format(int64_t wall, char *buffer);

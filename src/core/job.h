@@ -245,6 +245,7 @@ struct job {
 	unsigned crashes;              /* in a row in which the server found it running */
 	int64_t started_wall_ms, finished_wall_ms, expires_wall_ms; /* 0: not yet */
 	int64_t attempt_started_wall_ms;                            /* of the newest attempt */
+	int64_t attempt_started_mono_ms;                            /* the same; 0: in an earlier run */
 	uint64_t finish_order;                                      /* grows from end to end, over restarts too */
 	struct attempt *attempts, *last_attempt;
 	unsigned attempt_count;

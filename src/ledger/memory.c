@@ -211,7 +211,7 @@ look_for_key_locked(struct memory *memory, struct ledger_entry *entry)
 
 	if (other == NULL)
 		return error;
-	if (!list_empty(&other->finished_node) && other->expires_wall_ms <= wall_ms()) {
+	if (!list_empty(&other->finished_node) && other->expires_wall_ms <= steady_wall_ms()) {
 		job_unref(take_locked(memory, other)); /* it has expired, and its key with it */
 		metric_add(METRIC_JOBS_EXPIRED, 1);
 		return 0;

@@ -161,7 +161,7 @@ look_for_key(struct sqlite *sqlite, struct ledger_entry *entry)
 	entry->same = fingerprint != NULL && sqlite3_column_bytes(row.statement, 2) == 32 &&
 		memcmp(fingerprint, spec->fingerprint, 32) == 0;
 	sqlite3_reset(row.statement);
-	if (expires == 0 || expires > wall_ms()) {
+	if (expires == 0 || expires > steady_wall_ms()) {
 		entry->error = -EEXIST;
 		return SQLITE_ROW;
 	}

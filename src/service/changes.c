@@ -106,7 +106,11 @@ end_job_locked(struct service *service, struct job *job, enum job_state state, c
 		entry->end.error = *error;
 	entry->end.weight = weight_of(response);
 	service->unstored += entry->end.weight;
-	entry->end.expires_wall_ms = entry->end.finished_wall_ms + job->spec->ttl_ms;
+	int64_t steady = steady_wall_ms(), apart = steady - entry->end.finished_wall_ms;
+	/* By the steady clock; but where that is the wall clock, exactly ttl after the end. */
+	if (apart > -1000 && apart < 1000)
+		steady = entry->end.finished_wall_ms;
+	entry->end.expires_wall_ms = steady + job->spec->ttl_ms;
 }
 
 void
@@ -306,7 +310,7 @@ commit_end_locked(struct service *service, struct ledger_entry *entry, struct ou
 	job->finish_order = end->finish_order;
 	if (job->expires_wall_ms < service->sweep_due_wall_ms) {
 		service->sweep_due_wall_ms = job->expires_wall_ms;
-		poke_housekeeper_locked(service, mono_ms() + (job->expires_wall_ms - wall_ms()));
+		poke_housekeeper_locked(service, mono_ms() + (job->expires_wall_ms - steady_wall_ms()));
 	}
 	count_end(end->state);
 	if (job->reserved_removal != NULL)

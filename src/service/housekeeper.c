@@ -78,7 +78,7 @@ next_due_locked(const struct service *service)
 static int64_t
 sweep(struct service *service)
 {
-	int64_t now = wall_ms();
+	int64_t now = steady_wall_ms();
 
 	lock_take(&service->table.lock);
 	int64_t due = service->sweep_due_wall_ms;
@@ -118,7 +118,7 @@ housekeeper_round(struct service *service)
 	return due < sweep_due ? due : sweep_due;
 }
 
-/* The longest sleep: the wall clock may be set, and what expires goes by it. */
+/* The longest sleep: the steady clock follows the wall clock, and what expires goes by it. */
 #define LONGEST_SLEEP_MS 60000
 
 static bool
@@ -131,7 +131,7 @@ sleep_until(struct service *service, int64_t due)
 	int64_t first = next_due_locked(service);
 	int64_t sweep_due = service->sweep_due_wall_ms;
 	if (sweep_due != INT64_MAX)
-		sweep_due = mono_ms() + (sweep_due - wall_ms());
+		sweep_due = mono_ms() + (sweep_due - steady_wall_ms());
 	if (first < due)
 		due = first;
 	if (sweep_due < due)

@@ -26,7 +26,7 @@ check_there(struct service *service, struct job *job, const char *owner, struct 
 {
 	lock_take(&service->table.lock);
 	bool gone = !job_spec_owned_by(job->spec, owner) || job->removal != JOB_KEPT || job->version == 0 ||
-		(job_state_done(job->state) && job->expires_wall_ms <= wall_ms());
+		(job_state_done(job->state) && job->expires_wall_ms <= steady_wall_ms());
 	lock_drop(&service->table.lock);
 	if (gone) {
 		job_unref(job);

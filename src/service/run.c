@@ -41,6 +41,7 @@ note_start_locked(struct service *service, struct job *job, int64_t now_wall_ms,
 	if (job->started_wall_ms == 0)
 		job->started_wall_ms = now_wall_ms;
 	job->attempt_started_wall_ms = now_wall_ms;
+	job->attempt_started_mono_ms = mono_ms();
 	job->attempt_number = job->attempt_count + 1;
 	if (*start != NULL && (job->recovered || !job_spec_repeatable(job->spec))) {
 		job->launching = true;
@@ -236,9 +237,14 @@ cut_attempt_locked(const struct job *job)
 		.received_bytes = atomic_load_explicit(&job->received_bytes, memory_order_relaxed),
 		.timings = {-1, -1, -1, -1, -1, -1},
 	};
-	attempt->timings.total = attempt->finished_wall_ms - attempt->started_wall_ms;
-	attempt->timings.queue =
-		job->started_wall_ms > job->run_at_wall_ms ? job->started_wall_ms - job->run_at_wall_ms : 0;
+	int64_t total = attempt->finished_wall_ms - attempt->started_wall_ms;
+	int64_t queue = job->started_wall_ms - job->run_at_wall_ms;
+	if (job->attempt_started_mono_ms != 0) { /* the wall clock may have been set meanwhile */
+		total = mono_ms() - job->attempt_started_mono_ms;
+		queue = job->attempt_started_mono_ms - job->run_at_mono_ms;
+	}
+	attempt->timings.total = total > 0 ? total : 0;
+	attempt->timings.queue = queue > 0 ? queue : 0;
 	return attempt;
 }
 
