@@ -501,7 +501,10 @@ hop_prepare(struct transfer *transfer)
 	if ((transfer->proxy != NULL ? go_by_proxy(transfer) : go_direct(transfer)) != 0)
 		return -ENOMEM;
 	set_callbacks(transfer);
-	return hop_set_request(transfer);
+	if (hop_set_request(transfer) != 0)
+		return -ENOMEM;
+	/* libcurl copies texts: without one of them it would make another request, or by another way. */
+	return curl_memory_failed() ? -ENOMEM : 0;
 }
 
 /* ---- the result */
