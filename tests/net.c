@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +42,6 @@ static size_t place_count;
 /* Where the process thinks that a descriptor leads; family 0: where it does. */
 static struct sockaddr_in6 peers[65536];
 static int log_fd = -1;
-static const char *ca_path;
 
 static void
 read_map(const char *map)
@@ -63,7 +61,6 @@ static void __attribute__((constructor)) begin(void)
 	const char *log_path = getenv("NET_LOG");
 
 	read_map(getenv("NET_MAP"));
-	ca_path = getenv("NET_CA");
 	if (log_path)
 		log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
@@ -234,38 +231,4 @@ sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 		if (leaves(messages[i].msg_hdr.msg_name))
 			return -1;
 	return NEXT(sendmmsg)(fd, messages, count, flags);
-}
-
-static const char *
-path_for(const char *path)
-{
-	return ca_path && !strcmp(path, NET_CA_BUNDLE) ? ca_path : path;
-}
-
-#define DEFINE_OPEN(name)                                                                                              \
-	int name(const char *path, int flags, ...)                                                                     \
-	{                                                                                                              \
-		mode_t mode = 0;                                                                                       \
-		va_list arguments;                                                                                     \
-                                                                                                                       \
-		va_start(arguments, flags);                                                                            \
-		if (flags & (O_CREAT | O_TMPFILE))                                                                     \
-			mode = va_arg(arguments, mode_t);                                                              \
-		va_end(arguments);                                                                                     \
-		return NEXT(name)(path_for(path), flags, mode);                                                        \
-	}
-
-DEFINE_OPEN(open)
-DEFINE_OPEN(open64)
-
-FILE *
-fopen(const char *path, const char *mode)
-{
-	return NEXT(fopen)(path_for(path), mode);
-}
-
-FILE *
-fopen64(const char *path, const char *mode)
-{
-	return NEXT(fopen64)(path_for(path), mode);
 }

@@ -9,12 +9,8 @@
  * - Any other connection, and any datagram, to what is no loopback address fails with ENETUNREACH.
  * - $NET_LOG gets a line for each: "mapped 93.184.216.34:80", "refused 10.0.0.1:80", "loopback 127.0.0.1:8080",
  *   "unix /run/x". Datagrams to loopback and sockets of UDP that are merely connected are left out.
- * - With $NET_CA the system's bundle of certificates reads as that file.
  */
 #ifndef TESTS_NET_H
 #define TESTS_NET_H
-
-/* Where Debian's libcurl looks. */
-#define NET_CA_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
 #endif

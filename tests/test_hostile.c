@@ -4,7 +4,6 @@
  */
 #include "rig.h"
 
-#include "net.h"
 #include "raw_origin.h"
 
 #include <stdio.h>
@@ -326,8 +325,6 @@ static const struct {
 		"idle_timeout", "body"},
 };
 
-static const char *ca_path;
-
 START_TEST(each_bad_tls_has_its_code)
 {
 	const char *more = *secure[_i].more ? secure[_i].more : "'timeout':'60s'";
@@ -346,9 +343,10 @@ END_TEST
 static void
 setup_tls(void)
 {
-	ca_path = text("%s/ca.pem", server_directory());
+	const char *ca_path = text("%s/ca.pem", server_directory());
+
 	ck_assert_msg(raw_origin_ca(ca_path), "no CA");
-	rig_share(preload_word("net.so"), text("NET_CA=%s", ca_path));
+	rig_share("--origin-ca", text("default=%s", ca_path));
 }
 
 int
