@@ -282,7 +282,7 @@ check_given(const struct given *given)
 		check_head(spec);
 		check_shown(spec);
 	}
-	free(text);
+	fuzz_free_json_text(text);
 	json_decref(body);
 }
 

@@ -167,3 +167,13 @@ check_written(struct job_spec *spec, const struct response *response)
 	job_unref(job);
 	return value;
 }
+
+void
+fuzz_free_json_text(char *text)
+{
+	json_malloc_t take;
+	json_free_t give;
+
+	json_get_alloc_funcs(&take, &give);
+	give(text);
+}

@@ -20,4 +20,7 @@ void check_problem(struct problem *problem);
  */
 json_t *check_written(struct job_spec *spec, const struct response *response);
 
+/* Frees what json_dumps gave: the codec has jansson take memory in a way of its own. */
+void fuzz_free_json_text(char *text);
+
 #endif

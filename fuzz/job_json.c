@@ -74,7 +74,7 @@ check_fingerprint(struct job_spec *spec, const json_t *given)
 		FUZZ_CHECK(memcmp(spec->fingerprint, again->fingerprint, sizeof spec->fingerprint) == 0,
 			"another fingerprint of %s", sorted);
 	job_spec_free(again);
-	free(sorted);
+	fuzz_free_json_text(sorted);
 }
 
 /* ---- given back */
