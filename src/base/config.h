@@ -55,7 +55,7 @@ struct config {
 	int64_t max_wait_ms;
 	int64_t max_waiters;
 	int64_t max_connections;
-	int64_t kept_connections; /* to origins, of all loops; base/descriptors.h sets it, no option; 0: a usual number */
+	int64_t origin_connections; /* in use or kept, of all loops; base/descriptors.h sets it, no option; 0: enough */
 	int64_t max_connections_per_address;
 	int64_t keepalive_timeout_ms;
 	int64_t head_timeout_ms;

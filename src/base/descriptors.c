@@ -25,38 +25,27 @@ most_of(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* A fetch has a socket, and one in four a file. */
-static int64_t
-for_fetches(int64_t in_flight)
-{
-	return in_flight + (in_flight + 3) / 4;
-}
-
 void
 descriptors_plan(const struct config *config, int64_t limit, struct descriptor_plan *ret)
 {
 	int64_t doors = (int64_t)(config->listen.count + config->passed_sockets);
 	int64_t own = OWN + HEALTH + OF_WORKER * config->workers + OF_FRONT * config->front_threads * most_of(doors, 1);
-	int64_t clients = config->max_connections, fetches = for_fetches(config->max_in_flight);
-	int64_t kept = KEPT_OF_WORKER * config->workers;
+	int64_t clients = config->max_connections, fetches = config->max_in_flight;
+	int64_t kept = KEPT_OF_WORKER * config->workers, files = (fetches + 3) / 4;
+
 	/* Enough to work at all is given in every case: what is missing then is told by errors. */
-	int64_t rest = most_of(limit - own, 64), kept_least = least_of(kept, rest / 16), shared = rest - kept_least;
-
-	*ret = (struct descriptor_plan){
-		.wanted = own + clients + fetches + kept,
-		.connections = clients,
-		.in_flight = config->max_in_flight,
-		.fits = clients + fetches <= shared,
-	};
+	int64_t rest = most_of(limit - own, 64), few = rest / 32;
+	*ret = (struct descriptor_plan){.wanted = own + clients + fetches + files + kept};
+	files = least_of(files, few);
+	int64_t shared = rest - files - least_of(kept, few), half = shared / 2;
+	ret->fits = clients + fetches <= shared;
 	if (!ret->fits) {
-		int64_t half = shared / 2;
-
 		clients = least_of(clients, most_of(half, shared - fetches));
 		fetches = least_of(fetches, shared - clients);
-		ret->connections = clients;
-		ret->in_flight = least_of(config->max_in_flight, most_of(fetches * 4 / 5, 1));
 	}
-	ret->kept_connections = least_of(kept, rest - clients - fetches);
+	ret->connections = clients;
+	ret->in_flight = fetches;
+	ret->kept_connections = least_of(kept, rest - files - clients - fetches);
 }
 
 int64_t
@@ -78,5 +67,5 @@ descriptors_apply(const struct descriptor_plan *plan, struct config *config)
 {
 	config->max_connections = plan->connections;
 	config->max_in_flight = plan->in_flight;
-	config->kept_connections = plan->kept_connections;
+	config->origin_connections = plan->in_flight + plan->kept_connections;
 }

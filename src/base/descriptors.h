@@ -10,7 +10,7 @@
 struct descriptor_plan {
 	int64_t wanted;           /* for everything as it is configured */
 	int64_t connections;      /* of clients */
-	int64_t in_flight;        /* fetches; a quarter of them may have a file, too */
+	int64_t in_flight;        /* fetches; one in four of them may have a file, too, or less when there are few */
 	int64_t kept_connections; /* to origins, of all loops */
 	bool fits;                /* connections and in_flight are as configured */
 };

@@ -27,7 +27,7 @@
 #define KEPT_EASY 512    /* idle easy handles kept */
 #define PRUNE_EVERY 1024 /* hops of a shard between two clean-ups of its cache of addresses */
 #define PRUNE_SECONDS 60L
-#define KEPT_CONNECTIONS 512L /* of a shard: enough that origins in use keep theirs, few enough to walk */
+#define KEPT_CONNECTIONS 512L /* of a shard, with those in use: enough that origins keep theirs, few enough to walk */
 #define SWEEP_SECONDS 60.     /* a shard that was not used between two sweeps keeps nothing */
 
 struct shard {
@@ -576,13 +576,13 @@ loop_set_policy(struct loop *loop, struct egress_policy *policy)
 
 /* ---- life */
 
-/* Fewer when there are few descriptors. */
+/* Beyond these libcurl closes one that is not in use. Fewer when there are few descriptors. */
 static long
-kept_connections(const struct pool_settings *settings)
+max_connections(const struct pool_settings *settings)
 {
-	int64_t share = settings->kept_connections / settings->loops / SHARDS;
+	int64_t share = settings->connections / settings->loops / SHARDS;
 
-	if (settings->kept_connections == 0 || share > KEPT_CONNECTIONS)
+	if (settings->connections == 0 || share > KEPT_CONNECTIONS)
 		return KEPT_CONNECTIONS;
 	return share < 1 ? 1 : (long)share;
 }
@@ -599,7 +599,7 @@ multi_new(struct shard *shard)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, shard);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, shard);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kept_connections(shard->loop->settings));
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, max_connections(shard->loop->settings));
 	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
 	return multi;
 }

@@ -31,7 +31,7 @@ struct pool_hooks {
 /* All strings outlive the pool. */
 struct pool_settings {
 	unsigned loops;
-	int64_t kept_connections;  /* of all loops, at most, but for those in use; 0: a usual number */
+	int64_t connections;       /* of all loops, in use or kept, before kept ones are closed; 0: enough */
 	int64_t inline_body_bytes; /* bodies up to this size are tested for being text */
 	const char *body_dir;      /* where large bodies go */
 	const char *user_agent;

@@ -151,7 +151,7 @@ make_pool(struct service *service)
 {
 	struct pool_settings settings = {
 		.loops = (unsigned)service->config->workers,
-		.kept_connections = service->config->kept_connections,
+		.connections = service->config->origin_connections,
 		.inline_body_bytes = service->config->inline_body_bytes,
 		.body_dir = service->dir.bodies,
 		.user_agent = "fetchpool/" FETCHPOOL_VERSION,
