@@ -437,6 +437,13 @@ set_callbacks(struct transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 }
 
+/* All addresses are judged, but only so many are tried. */
+static size_t
+tried(const struct resolved *resolved)
+{
+	return resolved->count < RESOLVER_MAX_TRIED ? resolved->count : RESOLVER_MAX_TRIED;
+}
+
 /*
  * The vetted addresses, for libcurl's cache: it makes no look-up of its own, so nothing can change between the check
  * and the connect. Given anew with each hop, since what is in that cache may be gone or another's.
@@ -450,7 +457,7 @@ pin_addresses(struct transfer *transfer)
 	if (transfer->resolved_us == 0)
 		return true; /* an address literal */
 	buffer_printf(&line, "+%s:%d:", transfer->hop.origin.host, transfer->hop.origin.port);
-	for (size_t i = 0; i < transfer->resolved.count && i < RESOLVER_MAX_TRIED; i++) {
+	for (size_t i = 0; i < tried(&transfer->resolved); i++) {
 		const struct address *address = &transfer->resolved.addresses[i];
 
 		address_format(address, text);
@@ -483,7 +490,7 @@ go_by_proxy(struct transfer *transfer)
 	transfer->proxied = (struct proxy_hop){
 		.proxy = transfer->proxy,
 		.proxy_addresses = transfer->proxy_resolved.addresses,
-		.proxy_count = transfer->proxy_resolved.count,
+		.proxy_count = tried(&transfer->proxy_resolved),
 		.target = target->count > 0 ? &target->addresses[transfer->target] : NULL,
 		.port = transfer->hop.origin.port,
 	};
@@ -559,7 +566,7 @@ hop_elsewhere(const struct transfer *transfer, CURLcode result)
 	char text[sizeof transfer->failure.message];
 	bool elsewhere = false;
 
-	if (transfer->target + 1 >= transfer->resolved.count || !failed_at_proxy(transfer, result))
+	if (transfer->target + 1 >= tried(&transfer->resolved) || !failed_at_proxy(transfer, result))
 		return false;
 	proxy_explain(transfer->easy, transfer->proxy, result, transfer->curl_error, text, sizeof text, &elsewhere);
 	return elsewhere;
