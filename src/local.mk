@@ -144,6 +144,8 @@ src_libfetchpool_a_SOURCES = \
 	src/fetch/host_name.h \
 	src/fetch/loop.c \
 	src/fetch/loop.h \
+	src/fetch/loop_private.h \
+	src/fetch/loop_shards.c \
 	src/fetch/names.tbl.h \
 	src/fetch/pool.c \
 	src/fetch/pool.h \
