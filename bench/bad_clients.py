@@ -37,6 +37,10 @@ MALFORMED = (
     (b"\x00" * 100, (400,)),
 )
 
+# The tokens of these clients and of tests/crash: they stay. Others come and go with each SIGHUP.
+ADMIN, BOOK, READER = "admin-of-the-soak", "book-of-the-soak", "reader-of-the-soak"
+TOKENS = f"{ADMIN} name=admin scope=admin\n{BOOK} name=book\n{READER} name=reader scope=read\n"
+
 # What is HTTP, and refused: method, path, body, headers, statuses.
 REFUSED = (
     ("GET", "/v1/jobs/no-such-job", None, {}, (404,)),
@@ -54,6 +58,10 @@ REFUSED = (
     ("GET", "/livez", None, {"Host": "evil.example"}, (200, 403)),
     ("GET", "/v1/jobs", None, {"Host": "evil.example"}, (403,)),
     ("GET", "/v1/jobs", None, {"Origin": "http://evil.example"}, (403,)),
+    ("GET", "/v1/jobs", None, {"Authorization": "Bearer nobody"}, (401,)),
+    ("GET", "/v1/jobs", None, {"Authorization": "Basic YTpi"}, (401,)),
+    ("POST", "/v1/jobs", '{"url":"http://a/"}',
+     {"Authorization": f"Bearer {READER}", "Content-Type": "application/json"}, (403,)),
     ("POST", "/v1/wait", '{"ids":[]}', {"Content-Type": "application/json"}, (400,)),
     ("POST", "/v1/jobs/cancel", "{}", {"Content-Type": "application/json"}, (400,)),
 )
@@ -68,8 +76,12 @@ SETTINGS = (
 )
 
 
-def write_config(directory, number):
+def write_settings(directory, number):
     (directory / "fetchpool.conf").write_text(SETTINGS[number % len(SETTINGS)])
+    others = "".join(f"passing-word-number-{n} name=passing-{n} jobs-per-minute={n + 1}\n"
+                     for n in range(number % 7, number % 7 + 5))
+    # Now and then there is one that is wrong.
+    (directory / "tokens").write_text(TOKENS + others + ("a-fine-word scope=nonsense\n" if number % 11 == 10 else ""))
 
 
 def reset_at_close(wire):
@@ -84,7 +96,9 @@ class Client:
         self.kind = kind
         self.random = random.Random(seed)
         self.server = clients.server
-        self.host = self.server.address.encode()
+        self.bare_host = self.server.address.encode()
+        # Behind "Host: " in each request that is written by hand.
+        self.host = b"%s\r\nAuthorization: Bearer %s" % (self.bare_host, ADMIN.encode())
         self.url = clients.url
         self.connection = None
 
@@ -94,6 +108,7 @@ class Client:
     # ---- calls
 
     def once(self, method, path, body, headers):
+        headers = {"Authorization": f"Bearer {ADMIN}", **headers}
         if self.connection is None:
             self.connection = http.client.HTTPConnection(self.server.address, timeout=PATIENCE)
         self.connection.request(method, path, body, headers)
@@ -213,7 +228,7 @@ class Client:
         request, statuses = self.random.choice(MALFORMED)
         wire = self.wire()
         with contextlib.suppress(ConnectionError):
-            wire.sendall(request.replace(b"HOST", self.host))
+            wire.sendall(request.replace(b"HOST", self.bare_host))
         status = self.answer(wire)
         # The connection may be reset with bytes of ours unread, and the answer lost, only when they are many.
         if status not in statuses and not (status == 0 and len(request) > 10000):
@@ -398,7 +413,7 @@ class Clients:
 
     def reload(self):
         self.reload_count += 1
-        write_config(self.directory, self.reload_count)
+        write_settings(self.directory, self.reload_count)
         self.server.child.send_signal(signal.SIGHUP)
 
     def summary(self):

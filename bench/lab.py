@@ -84,6 +84,7 @@ class Server(Process):
     def __init__(self, options, directory, store, extra=(), name=None, start_seconds=START_SECONDS, env=None):
         name = name or f"server-{store}"
         self.store = store
+        self.token = None  # that it wants to see
         self.state = directory / f"{name}.state"
         command = [
             options.server, "--listen", "127.0.0.1:0", "--store", store, "--state-dir", str(self.state),
@@ -109,6 +110,8 @@ class Server(Process):
 
     def call(self, method, path, body=None):
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         text = json.dumps(body) if body is not None else None
         try:
             self.connection.request(method, path, text, headers)

@@ -3,6 +3,7 @@
  *
  *	load --target IPV4:PORT [--connections N] [--requests N] [--seconds N] [--rate N] [--method M] [--path P]
  *	     [--body TEXT | --bodies FILE] [--expect STATUS|any] [--reconnect MS] [--ids FILE]
+ *	     [--token TOKEN]
  *
  * Closed loop: each connection sends its next request when it has the answer to the last. With --rate an open loop:
  * requests fall due at that rate whatever the answers do, wait for a connection when none is free, and are timed from
@@ -50,7 +51,7 @@ struct text {
 
 struct options {
 	struct sockaddr_in target;
-	const char *target_text, *method, *path;
+	const char *target_text, *method, *path, *token;
 	size_t connections, requests;
 	int64_t seconds, rate;
 	int expect;           /* 0: any 2xx */
@@ -104,6 +105,9 @@ make_request(const struct options *options, const char *body, size_t body_bytes)
 
 	used = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: %s\r\n", options->method, options->path,
 		options->target_text);
+	if (used > 0 && (size_t)used < sizeof head && options->token != NULL)
+		used += snprintf(
+			head + used, sizeof head - (size_t)used, "Authorization: Bearer %s\r\n", options->token);
 	if (used > 0 && (size_t)used < sizeof head && body != NULL)
 		used += snprintf(head + used, sizeof head - (size_t)used,
 			"Content-Type: application/json\r\nContent-Length: %zu\r\n", body_bytes);
@@ -609,6 +613,8 @@ take_option(struct load *load, const char *name, const char *value, const char *
 		options->method = value;
 	else if (strcmp(name, "--path") == 0)
 		options->path = value;
+	else if (strcmp(name, "--token") == 0)
+		options->token = value;
 	else if (strcmp(name, "--expect") == 0 && strcmp(value, "any") == 0)
 		options->any = true;
 	else if (strcmp(name, "--reconnect") == 0)

@@ -87,9 +87,10 @@ def has_option(program, name):
 class Watched(Server):
     """A server whose memory and descriptors are sampled once a second from its start on."""
 
-    def __init__(self, options, directory, extra=(), name="server"):
+    def __init__(self, options, directory, extra=(), name="server", token=None):
         super().__init__(options, directory, options.store, extra, name, start_seconds=60,
                          env=sanitizer_environment(directory))
+        self.token = token
         self.port = int(self.address.rpartition(":")[2])
         self.samples = []  # (seconds, KiB, descriptors)
         self.begin = time.monotonic()
@@ -143,8 +144,8 @@ class Bench:
         self.running.append(process)
         return process
 
-    def server(self, *extra, name="server"):
-        return self.keep(Watched(self.options, self.directory, extra, name))
+    def server(self, *extra, name="server", token=None):
+        return self.keep(Watched(self.options, self.directory, extra, name, token))
 
     def origin(self, *addresses):
         """Our own fast origin; its base URLs."""
@@ -154,6 +155,8 @@ class Bench:
 
     def load_command(self, server, how):
         command = [str(self.options.programs / "load"), "--target", server.address]
+        if server.token is not None and "token" not in how:
+            command += ["--token", server.token]
         for name, value in how.items():
             command += [f"--{name}", str(value)]
         return command

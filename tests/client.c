@@ -364,6 +364,8 @@ client_compose(struct bytes *bytes, const struct client_address *address, const 
 		bytes_text(bytes, "Host: localhost\r\n");
 	else
 		bytes_format(bytes, "Host: 127.0.0.1:%u\r\n", address->port);
+	if (address->token)
+		bytes_format(bytes, "Authorization: Bearer %s\r\n", address->token);
 	if (request->body && !request->no_length)
 		bytes_format(bytes, "Content-Length: %zu\r\n", request->body_bytes);
 	bytes_text(bytes, request->fields ? request->fields : "");

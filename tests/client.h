@@ -35,6 +35,7 @@ struct client_reply {
 struct client_address {
 	unsigned port;         /* on 127.0.0.1 */
 	const char *unix_path; /* if set, instead of the port */
+	const char *token;     /* of an Authorization field in each request; NULL: none */
 };
 
 struct client_wire {

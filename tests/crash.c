@@ -17,7 +17,7 @@
 static const char usage[] =
 	"usage: tests/crash [--rounds N] [--signal TERM] [--seed S] [--binary PATH] [--state-dir DIR]\n"
 	"                   [-- OPTIONS OF THE DAEMON]\n"
-	"       tests/crash --target PORT [--seconds N] [--rate N] [--seed S]\n"
+	"       tests/crash --target PORT [--token TOKEN] [--seconds N] [--rate N] [--seed S]\n"
 	"\n"
 	"Starts the daemon (PATH, else $FETCHPOOL_BINARY, else src/fetchpool) N times (30) on one state directory, puts\n"
 	"it under load, kills it (kill -9) at a random moment, and sees that nothing acknowledged is lost or changed,\n"
@@ -34,6 +34,7 @@ static const struct option options[] = {
 	{"state-dir", required_argument, NULL, 'd'},
 	{"signal", required_argument, NULL, 'k'},
 	{"target", required_argument, NULL, 't'},
+	{"token", required_argument, NULL, 'w'},
 	{"seconds", required_argument, NULL, 'l'},
 	{"rate", required_argument, NULL, 'r'},
 	{"help", no_argument, NULL, 'h'},
@@ -78,6 +79,8 @@ read_options(int argc, char **argv, struct crash_plan *plan)
 			plan->terminate = true;
 		else if (option == 't')
 			plan->port = number(1, 65535);
+		else if (option == 'w')
+			plan->token = optarg;
 		else if (option == 'l')
 			plan->seconds = number(1, 86400);
 		else if (option == 'r')

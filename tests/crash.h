@@ -40,7 +40,8 @@ struct crash_plan {
 	bool terminate;             /* every round ends with SIGTERM, under load */
 
 	/* Of a soak alone. */
-	unsigned port; /* the daemon's, on 127.0.0.1 */
+	unsigned port;     /* the daemon's, on 127.0.0.1 */
+	const char *token; /* that it wants; NULL: none */
 	unsigned seconds;
 	unsigned rate; /* requests a second, at most */
 };

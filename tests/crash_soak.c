@@ -60,7 +60,7 @@ crash_soak(const struct crash_plan *plan, struct crash_report *ret_report)
 		.report = ret_report,
 		.book = crash_book_new(plan->seed, plan->quiet),
 		.random = {plan->seed},
-		.address = {.port = plan->port}};
+		.address = {.port = plan->port, .token = plan->token}};
 	int64_t until = mono_ms() + (int64_t)plan->seconds * 1000;
 	unsigned slice = 0;
 
