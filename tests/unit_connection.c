@@ -128,7 +128,7 @@ START_TEST(bounds_all)
 }
 END_TEST
 
-/* The oldest that is above the limit goes for another, but not in the middle of its answer. */
+/* The oldest that is above the limit goes for another, but not in the middle of its answer, or when something came of it. */
 START_TEST(those_above_leave_for_others)
 {
 	static struct http_connection *within[10], *above[64 + 1];
@@ -143,10 +143,13 @@ START_TEST(those_above_leave_for_others)
 		ck_assert(above[i]->over_limit);
 		if (i == 0)
 			http_connection_answers(above[i]);
+		if (i == 1)
+			ck_assert_int_eq(send(pairs[i].client, "G", 1, 0), 1);
 	}
 	ck_assert(!is_cut(pairs[0]));
-	ck_assert(is_cut(pairs[1]));
-	for (int i = 2; i < COUNT(above); i++)
+	ck_assert(!is_cut(pairs[1]));
+	ck_assert(is_cut(pairs[2]));
+	for (int i = 3; i < COUNT(above); i++)
 		ck_assert(!is_cut(pairs[i]));
 	for (int i = 0; i < COUNT(above); i++)
 		close_pair(pairs[i], above[i]);

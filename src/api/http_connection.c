@@ -38,7 +38,7 @@
  * the oldest of them goes. So nobody can take up that room by just being there, and who asks at once has an answer.
  */
 #define RESERVE 64
-/* And so many that are still on their way out. */
+/* And so many that are on their way out, or that nobody has looked at yet. */
 #define LEAVING 64
 
 /* The stretch over which the rate of a reader is taken. */
@@ -163,7 +163,16 @@ uncount_peer(struct http_bounds *bounds, const struct peer *peer)
 	lock_drop(&bounds->lock);
 }
 
-/* One that is being answered goes last. */
+/* Something came that its thread has not got round to: it will have its answer, and leave by itself. */
+static bool
+is_owed_a_look(const struct http_connection *connection)
+{
+	int unread = 0;
+
+	return atomic_load(&connection->sending) || (ioctl(connection->fd, FIONREAD, &unread) == 0 && unread > 0);
+}
+
+/* The oldest that only is there; NULL when there is none. */
 static struct http_connection *
 choose_to_leave_locked(struct http_bounds *bounds)
 {
@@ -171,10 +180,10 @@ choose_to_leave_locked(struct http_bounds *bounds)
 	LIST_FOR_EACH(node, &bounds->above) {
 		struct http_connection *connection = container_of(node, struct http_connection, above);
 
-		if (!atomic_load(&connection->sending))
+		if (!is_owed_a_look(connection))
 			return connection;
 	}
-	return container_of(bounds->above.next, struct http_connection, above);
+	return NULL;
 }
 
 static void
@@ -191,9 +200,8 @@ static void
 enter_above(struct http_bounds *bounds, struct http_connection *connection)
 {
 	lock_take(&bounds->lock);
-	if (bounds->above_count == RESERVE) {
-		struct http_connection *leaves = choose_to_leave_locked(bounds);
-
+	struct http_connection *leaves = bounds->above_count < RESERVE ? NULL : choose_to_leave_locked(bounds);
+	if (leaves != NULL) {
 		leave_above_locked(bounds, leaves);
 		shutdown(leaves->fd, SHUT_RDWR);
 		metric_add(METRIC_REFUSED_CONNECTIONS_LIMIT, 1);

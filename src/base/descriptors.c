@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 
 #define OWN 128     /* the log, the state directory, the database, the resolver, and room for libraries */
-#define HEALTH 64   /* connections beyond max-connections, for health checks */
+#define HEALTH 128  /* connections beyond max-connections, for health checks: half of them on their way out */
 #define OF_WORKER 8 /* epoll, eventfd, and addresses that are tried at the same time */
 #define OF_FRONT 12 /* epoll, eventfd, a socket for each address; connections of the database that read */
 #define KEPT_OF_WORKER 4096
