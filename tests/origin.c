@@ -878,10 +878,14 @@ answer_sink(struct conn *conn)
 	bytes_release(&body);
 }
 
+/* With url in the query it leads on to there. */
 static void
 resume_hold(struct conn *conn)
 {
-	put_text(conn, 200, "let go\n");
+	if (strstr(conn->request->target, "url=") != NULL)
+		answer_redirect_to(conn);
+	else
+		put_text(conn, 200, "let go\n");
 }
 
 static void

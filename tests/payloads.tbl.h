@@ -32,6 +32,7 @@ TARGET("0.0.0.0")
 TARGET("10.0.0.1")
 TARGET("100.100.100.200")   /* a cloud's metadata service */
 TARGET("168.63.129.16")     /* a cloud's host agent */
+TARGET("192.80.8.124")      /* a metadata service on a public address */
 TARGET("169.254.169.254")   /* the metadata service of most clouds */
 TARGET("169.254.170.2")     /* that of a cloud's containers */
 TARGET("172.16.0.1")

@@ -460,7 +460,7 @@ START_TEST(without_the_guard_they_are_reached)
 
 	start_server(SERVER_GUARDED, preload_word("net.so"), text("NET_MAP=*=%u ::1=%u", canaries.port, canaries.port),
 		text("NET_LOG=%s", net_log), "--store", "memory", "--egress-allow", "0.0.0.0/0", "--egress-allow",
-		"::/0", "--dns-server", name_server_address(names));
+		"::/0", "--egress-allow", "mapped.test", "--dns-server", name_server_address(names));
 	for (size_t i = 0; i < COUNT_OF(ways); i++) {
 		submit(with_port(ways[i]), "");
 		expect_that(await_canary_hit(), "%s leads to no canary", ways[i]);

@@ -198,6 +198,17 @@ START_TEST(no_http_is_refused_with_a_problem)
 }
 END_TEST
 
+/* Blanks behind a value are no part of it. */
+START_TEST(blanks_behind_values_do_not_count)
+{
+	start_server("--auth-token-file", file_with("tokens", "secret\n"));
+	struct client_wire *wire = open_wire();
+
+	wire_send(wire, "GET /v1/info HTTP/1.1\r\nHost: localhost \t\r\nAuthorization: Bearer secret \r\n\r\n");
+	expect_status(wire_receive(wire), 200);
+}
+END_TEST
+
 START_TEST(a_refused_head_has_no_body)
 {
 	struct client_wire *wire = (start_server("--workers", "1"), open_wire());
@@ -237,6 +248,8 @@ START_TEST(heads_are_bounded)
 	struct client_wire *wire = open_wire();
 	wire_send(wire, HEAD "%s\r\n", fields);
 	expect_status(wire_receive(wire), 200);
+	wire_send(wire, HEAD "Cookie: %s\r\n\r\n", repeated("a=1; ", 1500));
+	expect_status(wire_receive(wire), 200);
 	wire_send(wire, "GET /v1/jobs?limit=1&tag=%s HTTP/1.1\r\nHost: localhost\r\n\r\n", repeated("%c3%a4", 120));
 	expect_status(wire_receive(wire), 200);
 }
@@ -255,6 +268,7 @@ main(void)
 	tcase_add_test(tests, the_reserve_is_not_to_be_held);
 	tcase_add_test(tests, what_comes_first_is_answered);
 	tcase_add_loop_test(tests, no_http_is_refused_with_a_problem, 0, COUNT_OF(refused));
+	tcase_add_test(tests, blanks_behind_values_do_not_count);
 	tcase_add_test(tests, a_refused_head_has_no_body);
 	tcase_add_test(tests, heads_are_bounded);
 	return rig_run(suite);

@@ -399,6 +399,28 @@ START_TEST(a_reload_takes_new_rules)
 }
 END_TEST
 
+/* A redirect is judged by the rules of when it comes. */
+START_TEST(a_reload_holds_for_redirects_to_come)
+{
+	const char *path = file_with("egress.conf", "egress-allow = 127.0.0.0/8\n"), *key = new_key();
+	struct server *server = start_server(SERVER_GUARDED, "--config", path);
+	struct origin *other = another_origin();
+	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
+	const char *to = url_on(other, "/echo");
+
+	const char *id = id_of(submit(url("/hold?k=%s&url=%s", key, escaped(to)), ""));
+	expect_that(origin_await_seen(the_origin, key, 0) != NULL, "it is not asked");
+	file_with(
+		"egress.conf", text("egress-allow = 127.0.0.0/8\negress-deny = 127.0.0.0/8:%u\n", origin_port(other)));
+	server_signal(server, SIGHUP);
+	while (json_true_at(post("/v1/egress/check", "{'url':'%s'}", to)->json, "allowed"))
+		expect_that(mono_ms() < until, "SIGHUP brought no new rules");
+	origin_release(the_origin, key);
+	expect_failed(get("/v1/jobs/%s?wait=20s", id)->json, "denied_by_policy", "policy");
+	expect_that(origin_count(other, NULL) == 0, "the redirect was followed");
+}
+END_TEST
+
 /* ---- ports */
 
 START_TEST(a_rule_with_a_port_is_for_that_port)
@@ -608,6 +630,7 @@ main(void)
 	tcase_add_test(ruled, check_names_the_rule);
 	tcase_add_test(ruled, proxies_of_the_environment_are_ignored);
 	tcase_add_test(ruled, a_reload_takes_new_rules);
+	tcase_add_test(ruled, a_reload_holds_for_redirects_to_come);
 	tcase_add_test(ruled, a_rule_with_a_port_is_for_that_port);
 	tcase_add_test(ruled, a_name_with_a_port_is_for_that_port);
 	tcase_add_test(ruled, a_port_can_be_denied);

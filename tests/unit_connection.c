@@ -83,6 +83,11 @@ static const struct {
 	{"127.0.0.1", "127.0.0.1", true}, /* a proxy on this machine speaks for many */
 	{"127.0.0.1", "127.9.9.9", true},
 	{"::1", "::1", true},
+	/* IPv4 on a socket that takes both */
+	{"::ffff:192.0.2.1", "::ffff:192.0.2.1", false},
+	{"::ffff:192.0.2.1", "::ffff:192.0.2.2", true},
+	{"::ffff:192.0.2.1", "192.0.2.1", false},
+	{"::ffff:127.0.0.1", "::ffff:127.0.0.1", true},
 };
 
 START_TEST(bounds_each_address)

@@ -320,6 +320,9 @@ static const struct {
 	{"*.example", "db.example", "a.example.", "10.0.0.1", true},
 	/* what carries a denied address */
 	{"::/0", "8.8.8.0/24", "a.example", "::ffff:8.8.8.8", false},
+	{"::/0", "", "a.example", "::ffff:8.8.8.8", false},
+	{"::/64", "", "a.example", "::ffff:169.254.169.254", false},
+	{"a.example", "", "a.example", "::ffff:8.8.8.8", true},
 	{"::/0", "8.8.8.0/24", "a.example", "64:ff9b::8.8.8.8", false},
 	{"::/0", "8.8.8.0/24", "a.example", "2002:808:808::1", false},
 	{"::/0", "8.8.8.0/24", "a.example", "::8.8.8.8", false},

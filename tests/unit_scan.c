@@ -266,9 +266,32 @@ START_TEST(bounds_heads)
 	ck_assert_int_eq(scan_repeated(CHUNKED, "1;a\r\nx\r\n", 20000, "0\r\n\r\n"), 0);
 	ck_assert_int_eq(scan_repeated(CHUNKED "1;", "a", 300, ""), 400);
 	ck_assert_int_eq(scan_repeated(CHUNKED, "0", 300, ""), 400);
-	ck_assert_int_eq(scan_repeated(CHUNKED "0\r\n", "A: b\r\n", HTTP_FIELDS_MAX, "\r\n"), 0);
-	ck_assert_int_eq(scan_repeated(CHUNKED "0\r\n", "A: b\r\n", HTTP_FIELDS_MAX + 1, ""), 431);
+	/* Host and Transfer-Encoding count, too. */
+	ck_assert_int_eq(scan_repeated(CHUNKED "0\r\n", "A: b\r\n", HTTP_FIELDS_MAX - 2, "\r\n"), 0);
+	ck_assert_int_eq(scan_repeated(CHUNKED "0\r\n", "A: b\r\n", HTTP_FIELDS_MAX - 1, ""), 431);
+	ck_assert_int_eq(
+		scan_repeated(POST "A: ", "b", HTTP_HEAD_MAX / 2, "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+		0);
 	ck_assert_int_eq(scan_repeated(CHUNKED "0\r\nA: ", "b", HTTP_HEAD_MAX, ""), 431);
+}
+END_TEST
+
+/* Nobody reads cookies, and libmicrohttpd would take their memory. */
+START_TEST(hides_cookies)
+{
+	static const char sent[] = GET "cOOkie: a=b; Cookie: c\r\nX-Cookie: d\r\nCook: e\r\nCookie: f\r\n\r\nCookie: g";
+	static const char seen[] = GET "cOOki-: a=b; Cookie: c\r\nX-Cookie: d\r\nCook: e\r\nCooki-: f\r\n\r\nCookie: g";
+	char bytes[sizeof sent];
+
+	for (size_t cut = 0; cut < sizeof sent; cut++) {
+		struct http_scan scan = {0};
+
+		memcpy(bytes, sent, sizeof sent);
+		http_scan_and_hide(&scan, bytes, cut);
+		http_scan_and_hide(&scan, bytes + cut, sizeof sent - 1 - cut);
+		ck_assert_uint_eq(scan.requests, 1);
+		ck_assert_str_eq(bytes, seen);
+	}
 }
 END_TEST
 
@@ -305,6 +328,7 @@ main(void)
 	tcase_add_loop_test(tests, judges, 0, COUNT(rows));
 	tcase_add_test(tests, stays_with_its_verdict);
 	tcase_add_test(tests, bounds_heads);
+	tcase_add_test(tests, hides_cookies);
 	tcase_add_test(tests, tells_where_it_is);
 	suite_add_tcase(suite, tests);
 	srunner_run_all(runner, CK_NORMAL);

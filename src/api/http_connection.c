@@ -74,6 +74,15 @@ http_bounds_release(struct http_bounds *bounds)
 }
 
 static struct peer
+peer_of_ipv4(const uint8_t *bytes)
+{
+	struct peer peer = {.family = bytes[0] == 127 ? 0 : 4};
+
+	memcpy(peer.bytes, bytes, 4);
+	return peer;
+}
+
+static struct peer
 peer_of(const struct sockaddr *address)
 {
 	struct peer peer = {0};
@@ -81,13 +90,12 @@ peer_of(const struct sockaddr *address)
 	if (address == NULL)
 		return peer;
 	if (address->sa_family == AF_INET) {
-		const struct sockaddr_in *v4 = (const void *)address;
-
-		memcpy(peer.bytes, &v4->sin_addr, 4);
-		peer.family = peer.bytes[0] == 127 ? 0 : 4;
+		return peer_of_ipv4((const uint8_t *)&((const struct sockaddr_in *)(const void *)address)->sin_addr);
 	} else if (address->sa_family == AF_INET6) {
 		const struct sockaddr_in6 *v6 = (const void *)address;
 
+		if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) /* IPv4 on a socket that takes both */
+			return peer_of_ipv4(v6->sin6_addr.s6_addr + 12);
 		memcpy(peer.bytes, &v6->sin6_addr, sizeof peer.bytes);
 		peer.family = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ? 0 : 6;
 	}
@@ -500,9 +508,9 @@ is_over(struct http_connection *connection, const struct http_wire *wire)
 
 /* Bytes have come: how many of them may libmicrohttpd have? 0 for none. */
 static size_t
-let_in(struct http_connection *connection, const char *bytes, size_t count, const struct http_wire *wire)
+let_in(struct http_connection *connection, char *bytes, size_t count, const struct http_wire *wire)
 {
-	size_t good = http_scan(&connection->scan, bytes, count);
+	size_t good = http_scan_and_hide(&connection->scan, bytes, count);
 
 	set_clock(connection);
 	if (connection->scan.status == 0)

@@ -130,6 +130,21 @@ http_request_free(struct http_request *request)
 
 /* ---- the head */
 
+/*
+ * Blanks behind a value are no part of it (RFC 9110, section 5.5), but libmicrohttpd 0.9.75 leaves them. The values are in the
+ * request's own memory there.
+ */
+static enum MHD_Result
+trim_value(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	size_t length = value == NULL ? 0 : strlen(value);
+
+	(void)context, (void)kind, (void)name;
+	while (length > 0 && (value[length - 1] == ' ' || value[length - 1] == '\t'))
+		((char *)value)[--length] = '\0';
+	return MHD_YES;
+}
+
 /* The framing was looked at before the bytes came here (http_scan.h). */
 static void
 note_framing(struct http_request *request)
@@ -213,6 +228,9 @@ begin(struct http_request *request, const char *method)
 	request->method = method;
 	request->phase = PHASE_BODY;
 	request->over_limit = known != NULL && known->over_limit;
+#if MHD_LAX
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, trim_value, NULL);
+#endif
 	note_framing(request);
 	if (split_target(request, &problem) != 0 && strcmp(problem.code, "invalid_query") != 0) {
 		http_send_last_problem(request, &problem);

@@ -230,9 +230,7 @@ finish_chunk_size(struct http_scan *scan)
 		return;
 	}
 	scan->in_trailers = true;
-	scan->state = FIELD;
-	scan->fields = 0;
-	scan->head_bytes = 0;
+	scan->state = FIELD; /* what they may be was counted with the head: libmicrohttpd has one place for both */
 }
 
 static void
@@ -483,8 +481,20 @@ skip_body(struct http_scan *scan, size_t count)
 	return skipped;
 }
 
-size_t
-http_scan(struct http_scan *scan, const char *bytes, size_t count)
+/*
+ * libmicrohttpd copies and splits the value of Cookie, for which a head within our bounds may need more room than it has. Nobody
+ * here reads cookies, so once the name is complete it is made another.
+ */
+static void
+hide_cookie(const struct http_scan *scan, char *byte)
+{
+	if (scan->state == NAME && word_is(scan, "cookie"))
+		*byte = '-';
+}
+
+/* editable: the same bytes, or NULL when they stay as they are. */
+static size_t
+scan_bytes(struct http_scan *scan, const char *bytes, char *editable, size_t count)
 {
 	size_t at = 0, whole = 0;
 
@@ -495,10 +505,24 @@ http_scan(struct http_scan *scan, const char *bytes, size_t count)
 			at += skip_body(scan, count - at);
 		else
 			take_byte(scan, bytes[at++]);
+		if (editable != NULL && at > 0)
+			hide_cookie(scan, editable + at - 1);
 		if (scan->requests > requests)
 			whole = at;
 	}
 	return scan->status == 0 ? count : whole;
+}
+
+size_t
+http_scan(struct http_scan *scan, const char *bytes, size_t count)
+{
+	return scan_bytes(scan, bytes, NULL, count);
+}
+
+size_t
+http_scan_and_hide(struct http_scan *scan, char *bytes, size_t count)
+{
+	return scan_bytes(scan, bytes, bytes, count);
 }
 
 bool

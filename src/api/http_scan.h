@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #define HTTP_TARGET_MAX 6000 /* bytes of a request target; above it 414 */
-#define HTTP_HEAD_MAX 8192   /* of a request line and its fields, and of trailers; above it 431 */
-#define HTTP_FIELDS_MAX 100  /* fields of a head, and of trailers; above it 431 */
+#define HTTP_HEAD_MAX 8192   /* of a request line, its fields and its trailers together; above it 431 */
+#define HTTP_FIELDS_MAX 100  /* fields of a head and its trailers; above it 431 */
 
 struct http_scan {
 	int state;
@@ -38,6 +38,9 @@ struct http_scan {
  * is not 0 then), those up to the end of the last whole request.
  */
 size_t http_scan(struct http_scan *scan, const char *bytes, size_t count);
+
+/* The same; and the name of a Cookie field becomes another, which libmicrohttpd does not know. */
+size_t http_scan_and_hide(struct http_scan *scan, char *bytes, size_t count);
 
 /* Within a request's line and fields; within its body. Between requests both are false. */
 bool http_scan_in_head(const struct http_scan *scan);

@@ -11,6 +11,7 @@
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 1000
+#define LINK_MAX 4096 /* of the Link field: percent-encoded, a query can outgrow the room for an answer's head */
 
 struct query {
 	struct arena arena;
@@ -96,8 +97,9 @@ link_next(struct http_request *request, struct http_reply *reply, const char *cu
 		buffer_append_char(&link, '&');
 	}
 	buffer_printf(&link, "cursor=%s>; rel=\"next\"", cursor);
+	size_t length = link.count;
 	char *text = buffer_steal(&link);
-	if (text != NULL)
+	if (text != NULL && length <= LINK_MAX)
 		http_reply_header(reply, "Link", "%s", text);
 	free(text);
 }

@@ -166,3 +166,11 @@ address_carried(const struct address *address, struct address ret[ADDRESS_MAX_CA
 		carry(address, last, 0, &ret[count++]);
 	return count;
 }
+
+bool
+address_is_mapped(const struct address *address)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return address->family == 6 && memcmp(address->bytes, mapped, sizeof mapped) == 0;
+}

@@ -54,4 +54,7 @@ bool address_is_isatap(const struct address *address);
  */
 size_t address_carried(const struct address *address, struct address ret[ADDRESS_MAX_CARRIED]);
 
+/* An IPv4 address in the form of an IPv6 one, ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2): systems send IPv4 for it. */
+bool address_is_mapped(const struct address *address);
+
 #endif

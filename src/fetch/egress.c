@@ -280,6 +280,21 @@ find_deny_of_carried(const struct egress_policy *policy, const struct egress_tar
 	return rule;
 }
 
+/*
+ * What is sent to a mapped address goes out as IPv4. So no rule on a range of IPv6 allows it, however wide: none of them was meant
+ * to speak of IPv4. A rule on the name may.
+ */
+static const struct egress_rule *
+find_allow(const struct egress_policy *policy, const struct egress_target *target, bool with_port)
+{
+	struct egress_target judged = *target;
+
+	if (target->address != NULL && address_is_mapped(target->address))
+		judged.address = NULL;
+	return with_port ? egress_rules_find_with_port(&policy->allow, &judged)
+			 : egress_rules_find(&policy->allow, &judged);
+}
+
 static struct egress_verdict
 judge_address(const struct egress_policy *policy, const struct egress_target *target, const struct address *local)
 {
@@ -293,11 +308,11 @@ judge_address(const struct egress_policy *policy, const struct egress_target *ta
 	if (rule != NULL)
 		return verdict(false, rule->text, "%s may lead to %s, which is refused by the rule --egress-deny %.60s",
 			text, carried, rule->text);
-	if (egress_rules_find_with_port(&policy->allow, target) == NULL && leads_to_listener(policy, target, local))
+	if (find_allow(policy, target, true) == NULL && leads_to_listener(policy, target, local))
 		return verdict(false, RULE_LISTENING,
 			"%s port %d is an " RULE_LISTENING "; only a rule of --egress-allow with this port allows it",
 			text, target->port);
-	rule = egress_rules_find(&policy->allow, target);
+	rule = find_allow(policy, target, false);
 	if (rule != NULL)
 		return verdict(true, rule->text, "%s is allowed by the rule --egress-allow %.60s", text, rule->text);
 	return judge_by_default(policy, target->address, local, text);

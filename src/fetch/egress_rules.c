@@ -14,13 +14,11 @@
 
 /* ---- reading */
 
-/* A mapped address would look as if it covered the IPv4 range, which it does not. */
+/* A range of mapped addresses would look as if it covered the IPv4 range, which it does not. */
 static bool
 is_mapped(const struct address_range *range)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-
-	return range->base.family == 6 && range->prefix_bits >= 96 && memcmp(range->base.bytes, mapped, 12) == 0;
+	return range->prefix_bits >= 96 && address_is_mapped(&range->base);
 }
 
 static int

@@ -178,7 +178,6 @@ static bool
 take_jobs(struct loop *loop)
 {
 	struct job *jobs[TAKE_BATCH];
-	struct egress_policy *policy;
 
 	if (!loop->may_take)
 		return false;
@@ -186,9 +185,7 @@ take_jobs(struct loop *loop)
 	loop->may_take = count == TAKE_BATCH;
 	if (count == 0)
 		return false;
-	lock_take(&loop->lock);
-	policy = egress_policy_ref(loop->policy);
-	lock_drop(&loop->lock);
+	struct egress_policy *policy = loop_policy(loop);
 	for (size_t i = 0; i < count; i++) {
 		struct transfer *transfer = transfer_new(loop, loop->settings, policy, jobs[i]);
 
@@ -304,6 +301,15 @@ loop_cancel(struct loop *loop, struct job *job)
 	}
 	lock_drop(&loop->lock);
 	ev_async_send(loop->ev, &loop->wake);
+}
+
+struct egress_policy *
+loop_policy(struct loop *loop)
+{
+	lock_take(&loop->lock);
+	struct egress_policy *policy = egress_policy_ref(loop->policy);
+	lock_drop(&loop->lock);
+	return policy;
 }
 
 void

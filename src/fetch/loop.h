@@ -27,6 +27,8 @@ void loop_wake(struct loop *loop);
 void loop_cancel(struct loop *loop, struct job *job);
 /* How often it has come to rest. After a loop_wake that changes soon, unless the loop is stuck. */
 unsigned loop_turns(const struct loop *loop);
+/* The policy in force; a reference. Any thread. */
+struct egress_policy *loop_policy(struct loop *loop);
 void loop_set_policy(struct loop *loop, struct egress_policy *policy);
 
 /* ---- for transfers, on the loop's thread */

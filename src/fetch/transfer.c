@@ -472,6 +472,9 @@ follow(struct transfer *transfer)
 	hop_take_figures(transfer);
 	release_hop(transfer);
 	transfer->hop = to;
+	/* It may have been changed since the attempt began. */
+	egress_policy_unref(transfer->policy);
+	transfer->policy = loop_policy(transfer->loop);
 	begin_hop(transfer);
 }
 
