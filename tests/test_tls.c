@@ -269,6 +269,15 @@ START_TEST(unix_sockets_stay_plain)
 }
 END_TEST
 
+START_TEST(targets_may_be_absolute)
+{
+	start_tls();
+	expect_status(get("https://localhost/livez"), 200);
+	expect_status(get("http://localhost/livez"), 400);
+	expect_status(get("https://evil.example/v1/info"), 403);
+}
+END_TEST
+
 START_TEST(silent_clients_hold_up_nobody)
 {
 	struct tunnel *tunnel = start_tls();
@@ -604,6 +613,7 @@ main(void)
 	tcase_add_loop_test(spoken_here, new_versions_alone_are_spoken, 0, COUNT_OF(spoken));
 	tcase_add_test(spoken_here, plain_http_gets_no_word);
 	tcase_add_test(spoken_here, unix_sockets_stay_plain);
+	tcase_add_test(spoken_here, targets_may_be_absolute);
 	tcase_add_test(spoken_here, silent_clients_hold_up_nobody);
 	tcase_add_test(spoken_here, no_keys_are_logged);
 	tcase_add_test(spoken_here, guards_know_https);

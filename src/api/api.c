@@ -356,6 +356,16 @@ api_address(const struct api *api, size_t index)
 	return http_address(api->http, index);
 }
 
+/* Whoever could not get in before would be let in to everyone's jobs: that takes a restart. */
+static int
+check_tokens_stay(struct api *api, const struct config *wanted, char **ret_message)
+{
+	if (!tokens_required(api->tokens) || wanted->auth_token_file != NULL || wanted->token_count > 0)
+		return 0;
+	*ret_message = strdup("there are no tokens any more; to serve everyone takes a restart");
+	return -EINVAL;
+}
+
 int
 api_reload(struct api *api, const struct config *config, char **ret_message)
 {
@@ -366,7 +376,9 @@ api_reload(struct api *api, const struct config *config, char **ret_message)
 
 	exposed.auth_token_file = config->auth_token_file;
 	exposed.token_count = config->token_count;
-	int error = check_exposure(&exposed, ret_message);
+	int error = check_tokens_stay(api, config, ret_message);
+	if (error == 0)
+		error = check_exposure(&exposed, ret_message);
 	if (error == 0)
 		error = http_certificate_load(api->http, config, &pair, ret_message);
 	if (error != 0)

@@ -153,13 +153,18 @@ note_framing(struct http_request *request)
 		http_header(request, "Content-Length") != NULL || http_header(request, "Transfer-Encoding") != NULL;
 }
 
-/* "http://host/path" (RFC 9112, section 3.2.2) becomes "/path"; the host goes before that of the Host field. */
+/*
+ * "http://host/path", with TLS "https://host/path" (RFC 9112, section 3.2.2) becomes "/path"; the host goes before that of
+ * the Host field.
+ */
 static int
 cut_authority(struct http_request *request, struct problem *problem)
 {
-	char *authority = request->target + strlen("http://"), *path;
+	const struct http_connection *known = http_connection_of(request->connection);
+	const char *scheme = known != NULL && known->owner->tls ? "https://" : "http://";
+	char *authority = request->target + strlen(scheme), *path;
 
-	if (!text_prefix_nocase(request->target, "http://"))
+	if (!text_prefix_nocase(request->target, scheme))
 		return 0;
 	path = authority + strcspn(authority, "/?");
 	if (*path != '/')

@@ -25,6 +25,9 @@ void tokens_swap(struct tokens *tokens, struct tokens *fresh);
 /* The tokens, from index 0 up to a NULL. For one thread, before others have them. */
 const struct token *tokens_at(const struct tokens *tokens, size_t index);
 
+/* True when there are tokens, so that nobody is let in without one. */
+bool tokens_required(struct tokens *tokens);
+
 /* Who a client is: a token's name ("": there are no tokens) and what it may be used for. */
 struct token_grant {
 	char name[TOKEN_NAME_BYTES];
