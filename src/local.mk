@@ -31,6 +31,8 @@ src_libfetchpool_a_SOURCES = \
 	src/api/http_accept.h \
 	src/api/http_connection.c \
 	src/api/http_connection.h \
+	src/api/http_linger.c \
+	src/api/http_linger.h \
 	src/api/http_listen.c \
 	src/api/http_listen.h \
 	src/api/http_private.h \

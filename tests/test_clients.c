@@ -110,8 +110,11 @@ START_TEST(above_the_limit_only_health_is_told)
 	above = open_wire();
 	wire_get(above, "/livez");
 	expect_status(wire_receive(above), 200);
+	expect_that(client_sees_end(above), "a place above the limit is held on to");
+	above = open_wire();
 	wire_get(above, "/readyz");
 	expect_status(wire_receive(above), 200);
+	above = open_wire();
 	wire_get(above, "/v1/info");
 	struct client_reply *reply = wire_receive(above);
 	expect_problem(reply, 503, "null");
@@ -129,18 +132,21 @@ START_TEST(the_reserve_is_not_to_be_held)
 	static struct client_wire *wires[3 + 64], *late[10];
 	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
 
-	start_server("--max-connections", "3");
-	for (size_t i = 0; i < COUNT_OF(wires); i++) {
+	start_server("--max-connections", "3", "--front-threads", "1"); /* which takes them in their order */
+	for (size_t i = 0; i < COUNT_OF(wires); i++)
 		wires[i] = open_wire();
-		wire_get(wires[i], "/livez");
-		expect_status(wire_receive(wires[i]), 200);
-	}
+	const char *all = text("\nfetchpool_client_connections %zu\n", COUNT_OF(wires));
+	struct client_reply *reply;
+	do {
+		wire_get(wires[0], "/metrics");
+		reply = wire_receive(wires[0]);
+		expect_that(mono_ms() < until, "not all connections are taken");
+	} while (strstr(reply->body.data, all) == NULL);
 	for (size_t i = 0; i < COUNT_OF(late); i++) {
 		late[i] = open_wire();
-		wire_get(late[i], "/livez");
-		expect_status(wire_receive(late[i]), 200);
 		expect_that(client_sees_end(wires[3 + i]), "nobody left for it");
 	}
+	expect_status(get("/livez"), 200);
 	for (size_t i = 0; i < 3; i++) {
 		wire_get(wires[i], "/v1/info");
 		expect_status(wire_receive(wires[i]), 200);
@@ -235,6 +241,22 @@ expect_too_large(const char *start, const char *piece, size_t times, int status,
 	expect_that(client_sees_end(wire), "the connection stays open");
 }
 
+/* Who sends a body that is too large reads the answer, even if it comes before all was sent. */
+START_TEST(an_early_answer_arrives)
+{
+	start_server("--max-request-bytes", "1000");
+	const char *body = repeated("0123456789abcdef", 4 << 16);
+
+	for (int i = 0; i < 20; i++) {
+		struct client_wire *wire = open_wire();
+
+		wire_send(wire, POST "Content-Length: %zu\r\n\r\n", strlen(body));
+		expect_that(client_send(wire, body, strlen(body)), "round %d: the body is not taken", i);
+		expect_problem(wire_receive(wire), 413, "null");
+	}
+}
+END_TEST
+
 START_TEST(heads_are_bounded)
 {
 	start_server("--workers", "1");
@@ -270,6 +292,7 @@ main(void)
 	tcase_add_loop_test(tests, no_http_is_refused_with_a_problem, 0, COUNT_OF(refused));
 	tcase_add_test(tests, blanks_behind_values_do_not_count);
 	tcase_add_test(tests, a_refused_head_has_no_body);
+	tcase_add_test(tests, an_early_answer_arrives);
 	tcase_add_test(tests, heads_are_bounded);
 	return rig_run(suite);
 }

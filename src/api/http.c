@@ -80,6 +80,7 @@ watch(struct http *http)
 
 	for (size_t i = 0; i < http->front_room; i++)
 		http_connections_watch(&http->fronts[i].connections, now_ms);
+	http_linger_watch(&http->bounds.lingering, now_ms);
 }
 
 static void *

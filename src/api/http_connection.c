@@ -59,6 +59,7 @@ http_bounds_init(struct http_bounds *bounds, const struct config *config)
 	bounds->min_rate = config->min_client_rate;
 	list_init(&bounds->above);
 	lock_init(&bounds->lock);
+	http_linger_init(&bounds->lingering);
 }
 
 void
@@ -70,6 +71,7 @@ http_bounds_release(struct http_bounds *bounds)
 		HASH_DEL(bounds->peers, count);
 		free(count);
 	}
+	http_linger_release(&bounds->lingering);
 	lock_release(&bounds->lock);
 }
 
@@ -307,6 +309,8 @@ http_connection_free(struct http_connection *connection)
 	if (connection->over_limit)
 		leave_above(owner->bounds, connection);
 	part(connection->fd); /* with TLS, libmicrohttpd has ended the session by now */
+	if (connection->refused || http_scan_in_body(&connection->scan))
+		http_linger(&owner->bounds->lingering, connection->fd, mono_ms());
 	atomic_fetch_sub(&owner->bounds->connections, 1);
 	uncount_peer(owner->bounds, &connection->peer);
 	free(connection);

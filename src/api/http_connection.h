@@ -18,6 +18,7 @@
 #define HASH_NONFATAL_OOM 1 /* a node that found no room has hh.tbl NULL */
 #include <uthash.h>
 
+#include "api/http_linger.h"
 #include "api/http_scan.h"
 #include "base/config.h"
 #include "base/list.h"
@@ -47,6 +48,7 @@ struct http_bounds {
 	struct peer_count *peers;
 	struct list above; /* connections above the limit, the oldest first */
 	size_t above_count;
+	struct http_lingering lingering;
 };
 
 /* The connections of one front thread. */

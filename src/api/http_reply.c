@@ -99,7 +99,8 @@ http_send(struct http_request *request, struct http_reply *reply)
 	struct http_connection *known = http_connection_of(request->connection);
 
 	request->replied = true;
-	bool closes = reply->close || setup->closing(setup->context);
+	/* Above --max-connections each answer makes room for others. */
+	bool closes = reply->close || request->over_limit || setup->closing(setup->context);
 	bool good = add_headers(response, reply) && response != NULL &&
 		(!closes || MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES);
 	if (!good) {
