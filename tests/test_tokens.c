@@ -474,11 +474,14 @@ START_TEST(a_removed_tokens_wait_ends_well)
 	struct server *server = start_with("alice-token name=alice\n");
 	json_t *job = taken(try("alice-token", text("/hold?k=%s", key), ""));
 	struct client_wire *wire = open_wire();
+	int64_t until = mono_ms() + SERVER_PATIENCE_MS;
 
 	wire_send(wire,
 		"GET /v1/jobs/%s?wait=30s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer alice-token\r\n\r\n",
 		id_of(job));
 	origin_await_seen(the_origin, key, 0);
+	while (strstr(ask("alice-token", "GET", "/metrics", NULL)->body.data, "\nfetchpool_waiters 1\n") == NULL)
+		expect_that(mono_ms() < until, "it does not wait");
 	reload_with(server, "bob-token name=bob\n", 1);
 	origin_release(the_origin, key);
 	struct client_reply *reply = wire_receive(wire);
