@@ -195,3 +195,6 @@ tests_test_tls_LDADD = $(RIG_LIBS) $(GNUTLS_LIBS)
 tests_test_activation_SOURCES = tests/test_activation.c
 tests_test_activation_CPPFLAGS = $(RIG_CPPFLAGS)
 tests_test_activation_LDADD = $(RIG_LIBS)
+
+# What the thread sanitizer may pass over, for make check under it.
+EXTRA_DIST += tests/tsan.supp
