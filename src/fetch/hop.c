@@ -557,7 +557,7 @@ static bool
 failed_at_proxy(const struct transfer *transfer, CURLcode result)
 {
 	return transfer->proxy != NULL && transfer->phase == JOB_PHASE_connect && !transfer->tls.begun &&
-		result != CURLE_OUT_OF_MEMORY && result != CURLE_OPERATION_TIMEDOUT;
+		result != CURLE_OUT_OF_MEMORY && result != CURLE_OPERATION_TIMEDOUT && !curl_memory_failed();
 }
 
 bool

@@ -199,12 +199,15 @@ put_host(struct buffer *text, const struct proxy *proxy)
 		buffer_append_string(text, proxy->host);
 }
 
-/* For a proxy over TLS that is an address this is idle, and does no harm. */
+/* A proxy over TLS that is an address needs no pin; and of an IPv6 one libcurl 7.88 could not read it. */
 static bool
 pin(const struct proxy_hop *hop, struct curl_slist **resolve)
 {
 	struct buffer line = {0};
+	struct address literal;
 
+	if (hop->proxy->kind == PROXY_HTTPS && address_parse(hop->proxy->host, &literal) == 0)
+		return true;
 	buffer_append_char(&line, '+');
 	put_host(&line, hop->proxy);
 	buffer_printf(&line, ":%d:", hop->proxy->port);

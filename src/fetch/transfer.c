@@ -368,6 +368,7 @@ begin_hop(struct transfer *transfer)
 	attempt->remote_ip[0] = attempt->http_version[0] = '\0';
 	transfer->phase = JOB_PHASE_policy;
 	transfer->hop_started_us = mono_us();
+	transfer->tls.begun = false;
 	transfer->resolved_us = transfer->sent_us = transfer->first_byte_us = 0;
 	transfer->target = 0;
 	transfer->resolved.count = 0;
