@@ -107,13 +107,22 @@ policy_of(const struct rules *rules)
 	return policy;
 }
 
+/* ::ffff:a.b.c.d, which goes out as IPv4: no range of IPv6 allows it. */
+static bool
+is_mapped(const struct address *address)
+{
+	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+	return address->family == 6 && memcmp(address->bytes, prefix, sizeof prefix) == 0;
+}
+
 /* Deny beats allow, allow beats what is special, and what no rule speaks of is refused only if it is special. */
 static void
 check_verdict(const struct rules *rules, const struct address *address, int port, const struct egress_verdict *verdict)
 {
 	bool special = address_is_special(address);
 	bool denied = one_covers(rules->deny, rules->deny_count, address, port);
-	bool allowed = one_covers(rules->allow, rules->allow_count, address, port);
+	bool allowed = !is_mapped(address) && one_covers(rules->allow, rules->allow_count, address, port);
 	char text[ADDRESS_TEXT_BYTES];
 
 	address_format(address, text);

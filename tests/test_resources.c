@@ -218,7 +218,7 @@ START_TEST(clients_without_a_descriptor_are_turned_away_and_nothing_spins)
 	enum { CLIENTS = 40 };
 	const char *preload, *control;
 	struct nth_page *page = new_nth(&preload, &control);
-	struct server *server = start_server_on(new_state_dir(), preload, control, "--front-threads", "2", "--store",
+	struct server *server = start_server_on(new_state_dir(), preload, control, "--front-threads", "1", "--store",
 		"memory", "--keepalive-timeout", "1h"); /* nothing of the server's own comes or goes */
 
 	expect_status(get("/livez"), 200);
