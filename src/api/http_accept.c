@@ -29,6 +29,7 @@ typedef int accept4_fn(int fd, struct sockaddr *address, socklen_t *length, int 
 
 static struct lock lock; /* guards spare */
 static int spare = -1;
+static int null = -1; /* what the spare one is a copy of */
 static bool ready;
 
 static int
@@ -43,9 +44,11 @@ http_accept_init(void)
 	if (!ready)
 		lock_init(&lock);
 	ready = true;
+	if (null < 0)
+		null = open_spare();
 	if (spare < 0)
 		spare = open_spare();
-	return spare < 0 ? -errno : 0;
+	return null < 0 || spare < 0 ? -errno : 0;
 }
 
 static accept4_fn *
@@ -69,9 +72,12 @@ shed(accept4_fn *next, int fd)
 	if (spare >= 0)
 		close(spare);
 	int taken = next(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (taken >= 0)
+	/* The connection's number becomes the spare one in one step, so that no other thread can have it in between. */
+	spare = taken >= 0 ? dup3(null, taken, O_CLOEXEC) : open_spare();
+	if (taken >= 0 && spare < 0) {
 		close(taken);
-	spare = open_spare();
+		spare = open_spare();
+	}
 	lock_drop(&lock);
 	if (taken >= 0)
 		metric_add(METRIC_REFUSED_CONNECTIONS_DESCRIPTORS, 1);
